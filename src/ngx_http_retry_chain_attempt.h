@@ -1,0 +1,98 @@
+
+/*
+ * Copyright (C) The ngx_http_retry_chain_module authors
+ */
+
+
+/*
+ * An attempt: one cloned subrequest of the main request, sent to one step, and
+ * the outcome that it had.  It lives in a pool of its own.
+ */
+
+
+#ifndef _NGX_HTTP_RETRY_CHAIN_ATTEMPT_H_INCLUDED_
+#define _NGX_HTTP_RETRY_CHAIN_ATTEMPT_H_INCLUDED_
+
+
+#include "ngx_http_retry_chain_module.h"
+#include "ngx_http_retry_chain_policy.h"
+
+
+typedef struct ngx_http_retry_chain_attempt_s  ngx_http_retry_chain_attempt_t;
+
+/* NGX_OK: relay the reply; NGX_DECLINED: discard it */
+typedef ngx_int_t (*ngx_http_retry_chain_header_pt)(
+    ngx_http_retry_chain_attempt_t *at);
+
+
+struct ngx_http_retry_chain_attempt_s {
+    ngx_http_request_t                *request;     /* the clone */
+    ngx_pool_t                        *pool;        /* holds this, too */
+    ngx_http_retry_chain_step_t       *step;
+
+    void                              *data;        /* the run */
+    ngx_http_retry_chain_header_pt     header;      /* asked for the verdict */
+    ngx_event_t                       *cut;         /* fired to cut a body */
+
+    ngx_http_post_subrequest_t         ps;
+    ngx_http_posted_request_t          posted;      /* of the main request */
+
+    ngx_http_retry_chain_outcome_t     outcome;
+    ngx_int_t                          rc;          /* the attempt ended with */
+    ngx_uint_t                         states;      /* first of its own */
+    size_t                             discarded;   /* bytes */
+    ngx_str_t                          named;       /* redirect to @location */
+
+    unsigned                           located:1;   /* entered its @location */
+    unsigned                           judged:1;    /* the header was seen */
+    unsigned                           relaying:1;
+    unsigned                           discarding:1;
+    unsigned                           expired:1;   /* aborted by a timeout */
+    unsigned                           redirected:1;
+    unsigned                           complete:1;  /* end of the body seen */
+    unsigned                           done:1;
+    unsigned                           error:1;     /* c->error at the end */
+};
+
+
+/*
+ * Makes the clone; it runs when nginx runs posted requests.  "states" are the
+ * upstream states of earlier attempts, or NULL.  When the attempt has ended,
+ * the main request is posted.  NULL if there is no memory, with nothing
+ * changed.
+ */
+ngx_http_retry_chain_attempt_t *ngx_http_retry_chain_attempt_start(
+    ngx_http_request_t *r, ngx_http_handler_pt handler,
+    ngx_http_retry_chain_step_t *step, ngx_array_t *states);
+
+/*
+ * Ends a running attempt from a timer as if the way out had timed out.  The
+ * attempt may be gone afterwards.  NGX_AGAIN if it is busy with a file: it
+ * will end by itself.
+ */
+ngx_int_t ngx_http_retry_chain_attempt_abort(
+    ngx_http_retry_chain_attempt_t *at);
+
+/* drops what is left of a discarded reply, with its connection */
+ngx_int_t ngx_http_retry_chain_attempt_cut(ngx_http_retry_chain_attempt_t *at);
+
+/*
+ * Frees the attempt if nothing can refer to it any more, NGX_AGAIN if it has
+ * to live as long as the main request.
+ */
+ngx_int_t ngx_http_retry_chain_attempt_free(ngx_http_retry_chain_attempt_t *at);
+
+/* the attempt whose clone "r" is, or NULL */
+#define ngx_http_retry_chain_attempt_get(r)                                   \
+    (((r)->post_subrequest                                                    \
+      && (r)->post_subrequest->handler == ngx_http_retry_chain_attempt_done)  \
+     ? (r)->post_subrequest->data : NULL)
+
+ngx_int_t ngx_http_retry_chain_attempt_done(ngx_http_request_t *sr, void *data,
+    ngx_int_t rc);
+
+/* ends an attempt that has been redirected, so that the main request follows */
+ngx_int_t ngx_http_retry_chain_attempt_phase_handler(ngx_http_request_t *sr);
+
+
+#endif /* _NGX_HTTP_RETRY_CHAIN_ATTEMPT_H_INCLUDED_ */

@@ -1,0 +1,819 @@
+
+/*
+ * Copyright (C) The ngx_http_retry_chain_module authors
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+#include "ngx_http_retry_chain_module.h"
+#include "ngx_http_retry_chain_conf.h"
+
+
+/* parameters seen on a line */
+
+#define NGX_HTTP_RETRY_CHAIN_SEEN_WAIT      0x01
+#define NGX_HTTP_RETRY_CHAIN_SEEN_TIMEOUT   0x02
+#define NGX_HTTP_RETRY_CHAIN_SEEN_ATTEMPTS  0x04
+#define NGX_HTTP_RETRY_CHAIN_SEEN_INTERVAL  0x08
+#define NGX_HTTP_RETRY_CHAIN_SEEN_RATE      0x10
+#define NGX_HTTP_RETRY_CHAIN_SEEN_MAX       0x20
+#define NGX_HTTP_RETRY_CHAIN_SEEN_JITTER    0x40
+
+
+/* rates are between 1 and 1000, in thousandths */
+
+#define NGX_HTTP_RETRY_CHAIN_MIN_RATE       1000
+#define NGX_HTTP_RETRY_CHAIN_MAX_RATE       1000000
+
+
+typedef struct {
+    ngx_str_t                            name;
+    ngx_uint_t                           mask;
+} ngx_http_retry_chain_param_t;
+
+
+typedef struct {
+    ngx_http_core_srv_conf_t            *cscf;
+    ngx_http_retry_chain_step_t         *step;
+} ngx_http_retry_chain_check_t;
+
+
+static ngx_uint_t ngx_http_retry_chain_conf_param(ngx_conf_t *cf,
+    ngx_http_retry_chain_param_t *params, ngx_str_t *arg, ngx_str_t *value,
+    ngx_uint_t *seen);
+static ngx_int_t ngx_http_retry_chain_conf_step(ngx_conf_t *cf,
+    ngx_http_retry_chain_loc_conf_t *rclcf, ngx_str_t *name,
+    ngx_http_retry_chain_step_t *params);
+static ngx_int_t ngx_http_retry_chain_conf_condition(
+    ngx_http_retry_chain_rule_t *rule, ngx_str_t *text);
+static ngx_int_t ngx_http_retry_chain_conf_rule_param(
+    ngx_http_retry_chain_rule_t *rule, ngx_uint_t mask, ngx_str_t *value);
+static ngx_int_t ngx_http_retry_chain_conf_attempts(ngx_str_t *value,
+    ngx_uint_t *attempts);
+static ngx_int_t ngx_http_retry_chain_conf_plan(ngx_conf_t *cf,
+    ngx_http_retry_chain_loc_conf_t *conf);
+static ngx_int_t ngx_http_retry_chain_conf_locations(ngx_conf_t *cf,
+    ngx_http_retry_chain_loc_conf_t *conf);
+
+
+static ngx_http_retry_chain_param_t  ngx_http_retry_chain_step_params[] = {
+    { ngx_string("wait="), NGX_HTTP_RETRY_CHAIN_SEEN_WAIT },
+    { ngx_string("timeout="), NGX_HTTP_RETRY_CHAIN_SEEN_TIMEOUT },
+    { ngx_string("attempts="), NGX_HTTP_RETRY_CHAIN_SEEN_ATTEMPTS },
+    { ngx_null_string, 0 }
+};
+
+
+static ngx_http_retry_chain_param_t  ngx_http_retry_chain_rule_params[] = {
+    { ngx_string("attempts="), NGX_HTTP_RETRY_CHAIN_SEEN_ATTEMPTS },
+    { ngx_string("interval="), NGX_HTTP_RETRY_CHAIN_SEEN_INTERVAL },
+    { ngx_string("rate="), NGX_HTTP_RETRY_CHAIN_SEEN_RATE },
+    { ngx_string("max="), NGX_HTTP_RETRY_CHAIN_SEEN_MAX },
+    { ngx_string("jitter="), NGX_HTTP_RETRY_CHAIN_SEEN_JITTER },
+    { ngx_null_string, 0 }
+};
+
+
+static ngx_http_retry_chain_param_t  ngx_http_retry_chain_jitters[] = {
+    { ngx_string("none"), NGX_HTTP_RETRY_CHAIN_JITTER_NONE },
+    { ngx_string("full"), NGX_HTTP_RETRY_CHAIN_JITTER_FULL },
+    { ngx_string("equal"), NGX_HTTP_RETRY_CHAIN_JITTER_EQUAL },
+    { ngx_null_string, 0 }
+};
+
+
+char *
+ngx_http_retry_chain_conf_steps(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_retry_chain_loc_conf_t *rclcf = conf;
+
+    ngx_int_t                          rc;
+    ngx_str_t                         *value, s;
+    ngx_uint_t                         i, n, mask, seen;
+    ngx_http_retry_chain_step_t        params;
+    ngx_http_retry_chain_main_conf_t  *rcmcf;
+
+    value = cf->args->elts;
+
+    if (rclcf->off) {
+        return "is used together with \"off\"";
+    }
+
+    if (rclcf->steps == NULL) {
+        rclcf->steps = ngx_array_create(cf->pool, 3,
+                                        sizeof(ngx_http_retry_chain_step_t));
+        if (rclcf->steps == NULL) {
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    if (ngx_strcmp(value[1].data, "off") == 0) {
+
+        if (cf->args->nelts > 2 || rclcf->steps->nelts) {
+            return "\"off\" must stand alone";
+        }
+
+        rclcf->off = 1;
+        return NGX_CONF_OK;
+    }
+
+    ngx_memzero(&params, sizeof(ngx_http_retry_chain_step_t));
+
+    seen = 0;
+
+    for (i = 1; i < cf->args->nelts; i++) {
+
+        mask = ngx_http_retry_chain_conf_param(cf,
+                                               ngx_http_retry_chain_step_params,
+                                               &value[i], &s, &seen);
+
+        switch (mask) {
+
+        case 0:
+            if (ngx_strlchr(value[i].data, value[i].data + value[i].len, '=')) {
+                ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                                   "invalid parameter \"%V\"", &value[i]);
+                return NGX_CONF_ERROR;
+            }
+
+            rc = NGX_OK;
+            break;
+
+        case NGX_HTTP_RETRY_CHAIN_SEEN_WAIT:
+            rc = ngx_http_retry_chain_parse_msec(&s, &params.wait);
+            break;
+
+        case NGX_HTTP_RETRY_CHAIN_SEEN_TIMEOUT:
+            if (s.len == 3 && ngx_strncmp(s.data, "off", 3) == 0) {
+                rc = NGX_OK;
+                break;
+            }
+
+            rc = ngx_http_retry_chain_parse_msec(&s, &params.timeout);
+
+            if (rc == NGX_OK && params.timeout == 0) {
+                rc = NGX_DECLINED;
+            }
+
+            break;
+
+        case NGX_HTTP_RETRY_CHAIN_SEEN_ATTEMPTS:
+            rc = ngx_http_retry_chain_conf_attempts(&s, &params.attempts);
+            break;
+
+        default: /* logged */
+            return NGX_CONF_ERROR;
+        }
+
+        if (rc != NGX_OK) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid parameter \"%V\"", &value[i]);
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    n = rclcf->steps->nelts;
+
+    for (i = 1; i < cf->args->nelts; i++) {
+
+        if (ngx_strlchr(value[i].data, value[i].data + value[i].len, '=')) {
+            continue;
+        }
+
+        if (ngx_http_retry_chain_conf_step(cf, rclcf, &value[i], &params)
+            != NGX_OK)
+        {
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    if (rclcf->steps->nelts == n) {
+        return "has no step";
+    }
+
+    rclcf->own = (cf->cmd_type & (NGX_HTTP_LOC_CONF|NGX_HTTP_LIF_CONF)) != 0;
+
+    rcmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_retry_chain_module);
+    rcmcf->enabled = 1;
+
+    return NGX_CONF_OK;
+}
+
+
+/*
+ * Returns the mask of the parameter that "arg" is and its value, 0 if it is
+ * none, NGX_CONF_UNSET_UINT if it was seen before on this line.
+ */
+
+static ngx_uint_t
+ngx_http_retry_chain_conf_param(ngx_conf_t *cf,
+    ngx_http_retry_chain_param_t *params, ngx_str_t *arg, ngx_str_t *value,
+    ngx_uint_t *seen)
+{
+    ngx_http_retry_chain_param_t  *p;
+
+    for (p = params; p->name.len; p++) {
+
+        if (arg->len < p->name.len
+            || ngx_strncmp(arg->data, p->name.data, p->name.len) != 0)
+        {
+            continue;
+        }
+
+        if (*seen & p->mask) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "duplicate parameter \"%V\"", arg);
+            return NGX_CONF_UNSET_UINT;
+        }
+
+        *seen |= p->mask;
+
+        value->data = arg->data + p->name.len;
+        value->len = arg->len - p->name.len;
+
+        return p->mask;
+    }
+
+    return 0;
+}
+
+
+static ngx_int_t
+ngx_http_retry_chain_conf_step(ngx_conf_t *cf,
+    ngx_http_retry_chain_loc_conf_t *rclcf, ngx_str_t *name,
+    ngx_http_retry_chain_step_t *params)
+{
+    ngx_url_t                     u;
+    ngx_http_retry_chain_step_t  *step;
+
+    if (rclcf->steps->nelts == NGX_HTTP_RETRY_CHAIN_MAX_STEPS) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "too many steps at \"%V\", at most %d are allowed",
+                           name, NGX_HTTP_RETRY_CHAIN_MAX_STEPS);
+        return NGX_ERROR;
+    }
+
+    step = ngx_array_push(rclcf->steps);
+    if (step == NULL) {
+        return NGX_ERROR;
+    }
+
+    *step = *params;
+
+    step->name = *name;
+    step->file = cf->conf_file->file.name;
+    step->line = cf->conf_file->line;
+
+    if (name->len > 1 && name->data[0] == '@') {
+        step->location = 1;
+        return NGX_OK;
+    }
+
+    if (name->len < 2
+        || ngx_strlchr(name->data, name->data + name->len, '$')
+        || ngx_strstr(name->data, "://"))
+    {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid step \"%V\", the name of an upstream, "
+                           "an address with a port or an @location "
+                           "is expected", name);
+        return NGX_ERROR;
+    }
+
+    /*
+     * a registered upstream is found by the name in $retry_chain_upstream at
+     * run time without a resolver; with no default port a name without one
+     * has to be a group
+     */
+
+    ngx_memzero(&u, sizeof(ngx_url_t));
+
+    u.url = *name;
+    u.no_resolve = 1;
+
+    if (ngx_http_upstream_add(cf, &u, 0) == NULL) {
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_retry_chain_conf_attempts(ngx_str_t *value, ngx_uint_t *attempts)
+{
+    ngx_int_t  n;
+
+    n = ngx_atoi(value->data, value->len);
+
+    if (n < 1 || n > NGX_HTTP_RETRY_CHAIN_MAX_ATTEMPTS) {
+        return NGX_DECLINED;
+    }
+
+    *attempts = n;
+
+    return NGX_OK;
+}
+
+
+char *
+ngx_http_retry_chain_conf_codes(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    char  *p = conf;
+
+    ngx_str_t                      *value;
+    ngx_uint_t                      i, j;
+    ngx_http_retry_chain_codes_t  **codes;
+
+    codes = (ngx_http_retry_chain_codes_t **) (p + cmd->offset);
+
+    if (*codes) {
+        return "is duplicate";
+    }
+
+    *codes = ngx_pcalloc(cf->pool, sizeof(ngx_http_retry_chain_codes_t));
+    if (*codes == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    value = cf->args->elts;
+
+    if (cmd->offset == offsetof(ngx_http_retry_chain_loc_conf_t, stop)
+        && cf->args->nelts == 2
+        && ngx_strcmp(value[1].data, "off") == 0)
+    {
+        return NGX_CONF_OK;
+    }
+
+    for (i = 1; i < cf->args->nelts; i++) {
+
+        for (j = 1; j < i; j++) {
+            if (value[i].len == value[j].len
+                && ngx_strncmp(value[i].data, value[j].data, value[i].len) == 0)
+            {
+                ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                                   "duplicate value \"%V\"", &value[i]);
+                return NGX_CONF_ERROR;
+            }
+        }
+
+        if (ngx_http_retry_chain_codes_add(*codes, &value[i]) != NGX_OK) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid value \"%V\", a code from 100 to 599, "
+                               "a class like \"5xx\" or a range like "
+                               "\"500-503\" is expected", &value[i]);
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+char *
+ngx_http_retry_chain_conf_rule(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_retry_chain_loc_conf_t *rclcf = conf;
+
+    ngx_int_t                     rc;
+    ngx_str_t                    *value, s;
+    ngx_uint_t                    i, mask, seen;
+    ngx_http_retry_chain_rule_t  *rule;
+
+    if (rclcf->rules_off) {
+        return "is used together with \"off\"";
+    }
+
+    if (rclcf->rules == NULL) {
+        rclcf->rules = ngx_array_create(cf->pool, 2,
+                                        sizeof(ngx_http_retry_chain_rule_t));
+        if (rclcf->rules == NULL) {
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    value = cf->args->elts;
+
+    if (ngx_strcmp(value[1].data, "off") == 0) {
+
+        if (cf->args->nelts > 2 || rclcf->rules->nelts) {
+            return "\"off\" must stand alone";
+        }
+
+        rclcf->rules_off = 1;
+        return NGX_CONF_OK;
+    }
+
+    if (rclcf->rules->nelts == NGX_HTTP_RETRY_CHAIN_MAX_RULES) {
+        return "is repeated too often";
+    }
+
+    rule = ngx_array_push(rclcf->rules);
+    if (rule == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    ngx_memzero(rule, sizeof(ngx_http_retry_chain_rule_t));
+
+    rule->attempts = 3;
+    rule->interval = 1000;
+    rule->rate = 2000;
+    rule->max = 60000;
+
+    seen = 0;
+
+    for (i = 1; i < cf->args->nelts; i++) {
+
+        mask = ngx_http_retry_chain_conf_param(cf,
+                                               ngx_http_retry_chain_rule_params,
+                                               &value[i], &s, &seen);
+
+        if (mask == NGX_CONF_UNSET_UINT) {
+            return NGX_CONF_ERROR;
+        }
+
+        rc = mask ? ngx_http_retry_chain_conf_rule_param(rule, mask, &s)
+                  : ngx_http_retry_chain_conf_condition(rule, &value[i]);
+
+        if (rc == NGX_BUSY) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "duplicate condition \"%V\"", &value[i]);
+            return NGX_CONF_ERROR;
+        }
+
+        if (rc != NGX_OK) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid parameter \"%V\"", &value[i]);
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    if (rule->outcomes == 0) {
+        return "has no condition";
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+/* NGX_BUSY says that the rule has the condition already */
+
+static ngx_int_t
+ngx_http_retry_chain_conf_condition(ngx_http_retry_chain_rule_t *rule,
+    ngx_str_t *text)
+{
+    ngx_str_t                       code;
+    ngx_http_retry_chain_param_t   *p;
+    ngx_http_retry_chain_codes_t    codes;
+
+    static ngx_http_retry_chain_param_t  outcomes[] = {
+        { ngx_string("error"), NGX_HTTP_RETRY_CHAIN_ERROR },
+        { ngx_string("timeout"), NGX_HTTP_RETRY_CHAIN_TIMEOUT },
+        { ngx_string("invalid_header"), NGX_HTTP_RETRY_CHAIN_INVALID_HEADER },
+        { ngx_null_string, 0 }
+    };
+
+    for (p = outcomes; p->name.len; p++) {
+
+        if (text->len == p->name.len
+            && ngx_strncmp(text->data, p->name.data, text->len) == 0)
+        {
+            if (rule->outcomes & p->mask) {
+                return NGX_BUSY;
+            }
+
+            rule->outcomes |= p->mask;
+            return NGX_OK;
+        }
+    }
+
+    if (text->len == 6 && ngx_strncmp(text->data, "status", 6) == 0) {
+
+        if (rule->any) {
+            return NGX_BUSY;
+        }
+
+        rule->any = 1;
+        rule->outcomes |= NGX_HTTP_RETRY_CHAIN_REPLY;
+        return NGX_OK;
+    }
+
+    if (text->len < 5 || ngx_strncmp(text->data, "http_", 5) != 0) {
+        return NGX_DECLINED;
+    }
+
+    code.data = text->data + 5;
+    code.len = text->len - 5;
+
+    codes = rule->codes;
+
+    if (ngx_http_retry_chain_codes_add(&rule->codes, &code) != NGX_OK) {
+        return NGX_DECLINED;
+    }
+
+    if (ngx_memcmp(&codes, &rule->codes, sizeof(codes)) == 0) {
+        return NGX_BUSY;
+    }
+
+    rule->outcomes |= NGX_HTTP_RETRY_CHAIN_REPLY;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_retry_chain_conf_rule_param(ngx_http_retry_chain_rule_t *rule,
+    ngx_uint_t mask, ngx_str_t *value)
+{
+    ngx_int_t                      n;
+    ngx_http_retry_chain_param_t  *p;
+
+    switch (mask) {
+
+    case NGX_HTTP_RETRY_CHAIN_SEEN_ATTEMPTS:
+        return ngx_http_retry_chain_conf_attempts(value, &rule->attempts);
+
+    case NGX_HTTP_RETRY_CHAIN_SEEN_INTERVAL:
+        return ngx_http_retry_chain_parse_msec(value, &rule->interval);
+
+    case NGX_HTTP_RETRY_CHAIN_SEEN_MAX:
+        return ngx_http_retry_chain_parse_msec(value, &rule->max);
+
+    case NGX_HTTP_RETRY_CHAIN_SEEN_RATE:
+        n = ngx_atofp(value->data, value->len, 3);
+
+        if (n < NGX_HTTP_RETRY_CHAIN_MIN_RATE
+            || n > NGX_HTTP_RETRY_CHAIN_MAX_RATE)
+        {
+            return NGX_DECLINED;
+        }
+
+        rule->rate = n;
+        return NGX_OK;
+
+    default: /* NGX_HTTP_RETRY_CHAIN_SEEN_JITTER */
+
+        for (p = ngx_http_retry_chain_jitters; p->name.len; p++) {
+
+            if (value->len == p->name.len
+                && ngx_strncmp(value->data, p->name.data, value->len) == 0)
+            {
+                rule->jitter = p->mask;
+                return NGX_OK;
+            }
+        }
+
+        return NGX_DECLINED;
+    }
+}
+
+
+char *
+ngx_http_retry_chain_conf_timeout(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf)
+{
+    ngx_http_retry_chain_loc_conf_t *rclcf = conf;
+
+    ngx_str_t  *value;
+
+    if (rclcf->timeout_set) {
+        return "is duplicate";
+    }
+
+    rclcf->timeout_set = 1;
+
+    value = cf->args->elts;
+
+    if (ngx_strcmp(value[1].data, "off") == 0) {
+        rclcf->timeout = 0;
+        return NGX_CONF_OK;
+    }
+
+    if (ngx_http_retry_chain_parse_msec(&value[1], &rclcf->timeout) != NGX_OK
+        || rclcf->timeout == 0)
+    {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "invalid value \"%V\"",
+                           &value[1]);
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+char *
+ngx_http_retry_chain_conf_merge(ngx_conf_t *cf, void *parent, void *child)
+{
+    ngx_http_retry_chain_loc_conf_t *prev = parent;
+    ngx_http_retry_chain_loc_conf_t *conf = child;
+
+    ngx_uint_t                 same;
+    ngx_http_core_loc_conf_t  *clcf;
+
+    same = (conf->steps == NULL
+            && conf->rules == NULL
+            && conf->success == NULL
+            && conf->stop == NULL
+            && conf->non_idempotent == NGX_CONF_UNSET_UINT
+            && !conf->timeout_set);
+
+    if (conf->steps == NULL) {
+        clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+        conf->steps = prev->steps;
+        conf->off = prev->off;
+        conf->own = prev->own && clcf->noname;
+    }
+
+    if (conf->rules == NULL) {
+        conf->rules = prev->rules;
+    }
+
+    if (conf->success == NULL) {
+        conf->success = prev->success;
+    }
+
+    if (conf->stop == NULL) {
+        conf->stop = prev->stop;
+    }
+
+    ngx_conf_merge_uint_value(conf->non_idempotent, prev->non_idempotent,
+                              NGX_HTTP_RETRY_CHAIN_UNSAFE_SAFE);
+    ngx_conf_merge_uint_value(conf->log_level, prev->log_level, NGX_LOG_WARN);
+
+    if (!conf->timeout_set) {
+        conf->timeout = prev->timeout;
+        conf->timeout_set = prev->timeout_set;
+    }
+
+    if (conf->steps == NULL || conf->off) {
+        return NGX_CONF_OK;
+    }
+
+    if (same && prev->plan) {
+        conf->plan = prev->plan;
+        conf->warned = prev->warned;
+
+    } else if (ngx_http_retry_chain_conf_plan(cf, conf) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    if (ngx_http_retry_chain_conf_locations(cf, conf) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+static ngx_int_t
+ngx_http_retry_chain_conf_plan(ngx_conf_t *cf,
+    ngx_http_retry_chain_loc_conf_t *conf)
+{
+    ngx_str_t                     s;
+    ngx_http_retry_chain_plan_t  *plan;
+
+    plan = ngx_pcalloc(cf->pool, sizeof(ngx_http_retry_chain_plan_t));
+    if (plan == NULL) {
+        return NGX_ERROR;
+    }
+
+    conf->warned = ngx_pcalloc(cf->pool, sizeof(ngx_uint_t));
+    if (conf->warned == NULL) {
+        return NGX_ERROR;
+    }
+
+    plan->steps = conf->steps->elts;
+    plan->nsteps = conf->steps->nelts;
+
+    if (conf->rules) {
+        plan->rules = conf->rules->elts;
+        plan->nrules = conf->rules->nelts;
+    }
+
+    if (conf->success) {
+        plan->success = *conf->success;
+
+    } else {
+        ngx_str_set(&s, "200-399");
+        (void) ngx_http_retry_chain_codes_add(&plan->success, &s);
+    }
+
+    if (conf->stop) {
+        plan->stop = *conf->stop;
+
+    } else {
+        ngx_str_set(&s, "412");
+        (void) ngx_http_retry_chain_codes_add(&plan->stop, &s);
+        ngx_str_set(&s, "416");
+        (void) ngx_http_retry_chain_codes_add(&plan->stop, &s);
+    }
+
+    plan->non_idempotent = conf->non_idempotent;
+    plan->timeout = conf->timeout_set ? conf->timeout : 60000;
+    plan->hard = conf->timeout_set && conf->timeout;
+
+    if (ngx_http_retry_chain_plan_init(plan) != NGX_OK) {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "the chain that starts with \"%V\" in %V:%ui could make "
+                      "%ui attempts, at most %d are allowed",
+                      &plan->steps[0].name, &plan->steps[0].file,
+                      plan->steps[0].line, plan->attempts,
+                      NGX_HTTP_RETRY_CHAIN_MAX_ATTEMPTS);
+        return NGX_ERROR;
+    }
+
+    conf->plan = plan;
+
+    return NGX_OK;
+}
+
+
+/* named locations are known only after merging, so they are noted here */
+
+static ngx_int_t
+ngx_http_retry_chain_conf_locations(ngx_conf_t *cf,
+    ngx_http_retry_chain_loc_conf_t *conf)
+{
+    ngx_uint_t                         i;
+    ngx_http_core_loc_conf_t          *clcf;
+    ngx_http_retry_chain_check_t      *check;
+    ngx_http_retry_chain_main_conf_t  *rcmcf;
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    if (!conf->own && clcf->handler == NULL) {
+        return NGX_OK;
+    }
+
+    rcmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_retry_chain_module);
+
+    for (i = 0; i < conf->plan->nsteps; i++) {
+
+        if (!conf->plan->steps[i].location) {
+            continue;
+        }
+
+        if (rcmcf->checks.elts == NULL
+            && ngx_array_init(&rcmcf->checks, cf->temp_pool, 4,
+                              sizeof(ngx_http_retry_chain_check_t))
+               != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+
+        check = ngx_array_push(&rcmcf->checks);
+        if (check == NULL) {
+            return NGX_ERROR;
+        }
+
+        check->cscf = ngx_http_conf_get_module_srv_conf(cf,
+                                                        ngx_http_core_module);
+        check->step = &conf->plan->steps[i];
+    }
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_http_retry_chain_conf_check(ngx_conf_t *cf,
+    ngx_http_retry_chain_main_conf_t *rcmcf)
+{
+    ngx_str_t                      *name;
+    ngx_uint_t                      i;
+    ngx_http_core_loc_conf_t      **clcfp;
+    ngx_http_retry_chain_check_t   *check;
+
+    check = rcmcf->checks.elts;
+
+    for (i = 0; i < rcmcf->checks.nelts; i++) {
+
+        name = &check[i].step->name;
+
+        for (clcfp = check[i].cscf->named_locations; clcfp && *clcfp; clcfp++) {
+
+            if ((*clcfp)->name.len == name->len
+                && ngx_strncmp((*clcfp)->name.data, name->data, name->len) == 0)
+            {
+                break;
+            }
+        }
+
+        if (clcfp == NULL || *clcfp == NULL) {
+            ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                          "unknown step \"%V\" in %V:%ui, there is no such "
+                          "location in server \"%V\" in %s:%ui",
+                          name, &check[i].step->file, check[i].step->line,
+                          &check[i].cscf->server_name,
+                          check[i].cscf->file_name, check[i].cscf->line);
+            return NGX_ERROR;
+        }
+    }
+
+    ngx_memzero(&rcmcf->checks, sizeof(ngx_array_t));
+
+    return NGX_OK;
+}

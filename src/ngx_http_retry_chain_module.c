@@ -1,0 +1,267 @@
+
+/*
+ * Copyright (C) The ngx_http_retry_chain_module authors
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+#include "ngx_http_retry_chain_module.h"
+#include "ngx_http_retry_chain_conf.h"
+#include "ngx_http_retry_chain_policy.h"
+#include "ngx_http_retry_chain_run.h"
+#include "ngx_http_retry_chain_relay.h"
+#include "ngx_http_retry_chain_variables.h"
+
+
+#define NGX_HTTP_RETRY_CHAIN_LEVELS                                           \
+    NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_HTTP_LIF_CONF
+
+
+static void *ngx_http_retry_chain_create_main_conf(ngx_conf_t *cf);
+static void *ngx_http_retry_chain_create_loc_conf(ngx_conf_t *cf);
+static ngx_int_t ngx_http_retry_chain_postconfiguration(ngx_conf_t *cf);
+static ngx_int_t ngx_http_retry_chain_add_handler(ngx_conf_t *cf,
+    ngx_uint_t phase, ngx_http_handler_pt handler);
+static ngx_int_t ngx_http_retry_chain_request_id(ngx_conf_t *cf);
+
+
+static ngx_conf_enum_t  ngx_http_retry_chain_non_idempotent[] = {
+    { ngx_string("safe"), NGX_HTTP_RETRY_CHAIN_UNSAFE_SAFE },
+    { ngx_string("on"), NGX_HTTP_RETRY_CHAIN_UNSAFE_ON },
+    { ngx_string("off"), NGX_HTTP_RETRY_CHAIN_UNSAFE_OFF },
+    { ngx_null_string, 0 }
+};
+
+
+static ngx_conf_enum_t  ngx_http_retry_chain_log_levels[] = {
+    { ngx_string("info"), NGX_LOG_INFO },
+    { ngx_string("notice"), NGX_LOG_NOTICE },
+    { ngx_string("warn"), NGX_LOG_WARN },
+    { ngx_string("error"), NGX_LOG_ERR },
+    { ngx_null_string, 0 }
+};
+
+
+static ngx_command_t  ngx_http_retry_chain_commands[] = {
+
+    { ngx_string("retry_chain"),
+      NGX_HTTP_RETRY_CHAIN_LEVELS|NGX_CONF_1MORE,
+      ngx_http_retry_chain_conf_steps,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("retry_chain_success"),
+      NGX_HTTP_RETRY_CHAIN_LEVELS|NGX_CONF_1MORE,
+      ngx_http_retry_chain_conf_codes,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_retry_chain_loc_conf_t, success),
+      NULL },
+
+    { ngx_string("retry_chain_stop"),
+      NGX_HTTP_RETRY_CHAIN_LEVELS|NGX_CONF_1MORE,
+      ngx_http_retry_chain_conf_codes,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_retry_chain_loc_conf_t, stop),
+      NULL },
+
+    { ngx_string("retry_chain_retry"),
+      NGX_HTTP_RETRY_CHAIN_LEVELS|NGX_CONF_1MORE,
+      ngx_http_retry_chain_conf_rule,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("retry_chain_non_idempotent"),
+      NGX_HTTP_RETRY_CHAIN_LEVELS|NGX_CONF_TAKE1,
+      ngx_conf_set_enum_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_retry_chain_loc_conf_t, non_idempotent),
+      &ngx_http_retry_chain_non_idempotent },
+
+    { ngx_string("retry_chain_timeout"),
+      NGX_HTTP_RETRY_CHAIN_LEVELS|NGX_CONF_TAKE1,
+      ngx_http_retry_chain_conf_timeout,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("retry_chain_log_level"),
+      NGX_HTTP_RETRY_CHAIN_LEVELS|NGX_CONF_TAKE1,
+      ngx_conf_set_enum_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_retry_chain_loc_conf_t, log_level),
+      &ngx_http_retry_chain_log_levels },
+
+      ngx_null_command
+};
+
+
+static ngx_http_module_t  ngx_http_retry_chain_module_ctx = {
+    ngx_http_retry_chain_add_variables,        /* preconfiguration */
+    ngx_http_retry_chain_postconfiguration,    /* postconfiguration */
+
+    ngx_http_retry_chain_create_main_conf,     /* create main configuration */
+    NULL,                                      /* init main configuration */
+
+    NULL,                                      /* create server configuration */
+    NULL,                                      /* merge server configuration */
+
+    ngx_http_retry_chain_create_loc_conf,      /* create location conf */
+    ngx_http_retry_chain_conf_merge            /* merge location conf */
+};
+
+
+ngx_module_t  ngx_http_retry_chain_module = {
+    NGX_MODULE_V1,
+    &ngx_http_retry_chain_module_ctx,          /* module context */
+    ngx_http_retry_chain_commands,             /* module directives */
+    NGX_HTTP_MODULE,                           /* module type */
+    NULL,                                      /* init master */
+    NULL,                                      /* init module */
+    NULL,                                      /* init process */
+    NULL,                                      /* init thread */
+    NULL,                                      /* exit thread */
+    NULL,                                      /* exit process */
+    NULL,                                      /* exit master */
+    NGX_MODULE_V1_PADDING
+};
+
+
+static void *
+ngx_http_retry_chain_create_main_conf(ngx_conf_t *cf)
+{
+    /*
+     * set by ngx_pcalloc():
+     *
+     *     conf->targets = { 0 };
+     *     conf->checks = { 0 };
+     *     conf->enabled = 0;
+     */
+
+    return ngx_pcalloc(cf->pool, sizeof(ngx_http_retry_chain_main_conf_t));
+}
+
+
+static void *
+ngx_http_retry_chain_create_loc_conf(ngx_conf_t *cf)
+{
+    ngx_http_retry_chain_loc_conf_t  *conf;
+
+    conf = ngx_pcalloc(cf->pool, sizeof(ngx_http_retry_chain_loc_conf_t));
+    if (conf == NULL) {
+        return NULL;
+    }
+
+    /*
+     * set by ngx_pcalloc():
+     *
+     *     conf->steps = NULL;
+     *     conf->rules = NULL;
+     *     conf->success = NULL;
+     *     conf->stop = NULL;
+     *     conf->timeout = 0;
+     *     conf->plan = NULL;
+     *     conf->warned = NULL;
+     */
+
+    conf->non_idempotent = NGX_CONF_UNSET_UINT;
+    conf->log_level = NGX_CONF_UNSET_UINT;
+
+    return conf;
+}
+
+
+/* a configuration without a chain is left alone: no handlers, no filters */
+
+static ngx_int_t
+ngx_http_retry_chain_postconfiguration(ngx_conf_t *cf)
+{
+    ngx_http_retry_chain_main_conf_t  *rcmcf;
+
+    rcmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_retry_chain_module);
+
+    if (!rcmcf->enabled) {
+        return NGX_OK;
+    }
+
+    if (ngx_http_retry_chain_conf_check(cf, rcmcf) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    if (ngx_http_retry_chain_targets_init(cf, &rcmcf->targets) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    rcmcf->request_id = ngx_http_retry_chain_request_id(cf);
+
+    if (ngx_http_retry_chain_add_handler(cf, NGX_HTTP_SERVER_REWRITE_PHASE,
+                                   ngx_http_retry_chain_attempt_phase_handler)
+        != NGX_OK
+        || ngx_http_retry_chain_add_handler(cf, NGX_HTTP_REWRITE_PHASE,
+                                   ngx_http_retry_chain_attempt_phase_handler)
+           != NGX_OK
+        || ngx_http_retry_chain_add_handler(cf, NGX_HTTP_PRECONTENT_PHASE,
+                                   ngx_http_retry_chain_run_phase_handler)
+           != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    ngx_http_retry_chain_relay_init();
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_retry_chain_add_handler(ngx_conf_t *cf, ngx_uint_t phase,
+    ngx_http_handler_pt handler)
+{
+    ngx_http_handler_pt        *h;
+    ngx_http_core_main_conf_t  *cmcf;
+
+    cmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
+
+    h = ngx_array_push(&cmcf->phases[phase].handlers);
+    if (h == NULL) {
+        return NGX_ERROR;
+    }
+
+    *h = handler;
+
+    return NGX_OK;
+}
+
+
+/*
+ * $request_id is random: where the configuration uses it, it has to be
+ * evaluated on the main request before attempts get their own variables.
+ */
+
+static ngx_int_t
+ngx_http_retry_chain_request_id(ngx_conf_t *cf)
+{
+    ngx_uint_t                  i;
+    ngx_http_variable_t        *v;
+    ngx_http_core_main_conf_t  *cmcf;
+
+    cmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
+
+    v = cmcf->variables.elts;
+
+    for (i = 0; i < cmcf->variables.nelts; i++) {
+
+        if (v[i].name.len == sizeof("request_id") - 1
+            && ngx_strncmp(v[i].name.data, "request_id",
+                           sizeof("request_id") - 1)
+               == 0)
+        {
+            return i;
+        }
+    }
+
+    return NGX_ERROR;
+}

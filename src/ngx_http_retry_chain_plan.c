@@ -1,0 +1,149 @@
+
+/*
+ * Copyright (C) The ngx_http_retry_chain_module authors
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include "ngx_http_retry_chain_plan.h"
+
+
+#define NGX_HTTP_RETRY_CHAIN_FIRST_CODE  100
+#define NGX_HTTP_RETRY_CHAIN_LAST_CODE   599
+
+
+static ngx_int_t ngx_http_retry_chain_parse_code(u_char *p);
+
+
+ngx_int_t
+ngx_http_retry_chain_codes_add(ngx_http_retry_chain_codes_t *codes,
+    ngx_str_t *text)
+{
+    u_char     *p;
+    ngx_int_t   from, to, i;
+
+    p = text->data;
+
+    if (text->len == 3 && p[1] == 'x' && p[2] == 'x') {
+
+        if (p[0] < '1' || p[0] > '5') {
+            return NGX_DECLINED;
+        }
+
+        from = (p[0] - '0') * 100;
+        to = from + 99;
+
+    } else if (text->len == 3) {
+        from = ngx_http_retry_chain_parse_code(p);
+        to = from;
+
+    } else if (text->len == 7 && p[3] == '-') {
+        from = ngx_http_retry_chain_parse_code(p);
+        to = ngx_http_retry_chain_parse_code(p + 4);
+
+    } else {
+        return NGX_DECLINED;
+    }
+
+    if (from == NGX_ERROR || to == NGX_ERROR || from > to) {
+        return NGX_DECLINED;
+    }
+
+    for (i = from - NGX_HTTP_RETRY_CHAIN_FIRST_CODE;
+         i <= to - NGX_HTTP_RETRY_CHAIN_FIRST_CODE;
+         i++)
+    {
+        codes->bits[i / 32] |= (uint32_t) 1 << (i % 32);
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_retry_chain_parse_code(u_char *p)
+{
+    ngx_int_t  code;
+
+    code = ngx_atoi(p, 3);
+
+    if (code < NGX_HTTP_RETRY_CHAIN_FIRST_CODE
+        || code > NGX_HTTP_RETRY_CHAIN_LAST_CODE)
+    {
+        return NGX_ERROR;
+    }
+
+    return code;
+}
+
+
+ngx_uint_t
+ngx_http_retry_chain_codes_test(const ngx_http_retry_chain_codes_t *codes,
+    ngx_uint_t status)
+{
+    if (status < NGX_HTTP_RETRY_CHAIN_FIRST_CODE
+        || status > NGX_HTTP_RETRY_CHAIN_LAST_CODE)
+    {
+        return 0;
+    }
+
+    status -= NGX_HTTP_RETRY_CHAIN_FIRST_CODE;
+
+    return (codes->bits[status / 32] >> (status % 32)) & 1;
+}
+
+
+ngx_int_t
+ngx_http_retry_chain_parse_msec(ngx_str_t *text, ngx_msec_t *msec)
+{
+    ngx_int_t  n;
+
+    if (text->len == 0) {
+        return NGX_DECLINED;
+    }
+
+    n = ngx_parse_time(text, 0);
+
+    if (n == NGX_ERROR || (ngx_msec_t) n > NGX_HTTP_RETRY_CHAIN_MAX_TIME) {
+        return NGX_DECLINED;
+    }
+
+    *msec = n;
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_http_retry_chain_plan_init(ngx_http_retry_chain_plan_t *plan)
+{
+    ngx_uint_t                    i, n, visit;
+    ngx_http_retry_chain_step_t  *step;
+
+    visit = 1;
+
+    for (i = 0; i < plan->nrules; i++) {
+        visit += plan->rules[i].attempts - 1;
+    }
+
+    plan->attempts = 0;
+
+    for (i = 0; i < plan->nsteps; i++) {
+        step = &plan->steps[i];
+
+        n = visit;
+
+        if (step->attempts && (plan->nrules == 0 || step->attempts < visit)) {
+            n = step->attempts;
+        }
+
+        plan->attempts += n;
+    }
+
+    if (plan->attempts > NGX_HTTP_RETRY_CHAIN_MAX_ATTEMPTS) {
+        return NGX_DECLINED;
+    }
+
+    return NGX_OK;
+}

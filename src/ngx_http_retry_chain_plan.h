@@ -1,0 +1,127 @@
+
+/*
+ * Copyright (C) The ngx_http_retry_chain_module authors
+ */
+
+
+/*
+ * The plan: what a chain is made of.  It is compiled while the configuration
+ * is read, lives as long as the configuration and is never written again.
+ *
+ * All times are in milliseconds.  "attempts" counts all tries, the first one
+ * included, as nginx's *_next_upstream_tries does.
+ */
+
+
+#ifndef _NGX_HTTP_RETRY_CHAIN_PLAN_H_INCLUDED_
+#define _NGX_HTTP_RETRY_CHAIN_PLAN_H_INCLUDED_
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+
+
+#define NGX_HTTP_RETRY_CHAIN_MAX_STEPS      16
+#define NGX_HTTP_RETRY_CHAIN_MAX_RULES      16
+#define NGX_HTTP_RETRY_CHAIN_MAX_ATTEMPTS   100
+
+/* the longest time that a parameter takes: 24 days, fits 31 bits */
+#define NGX_HTTP_RETRY_CHAIN_MAX_TIME       ((ngx_msec_t) 24 * 86400 * 1000)
+
+
+/* what an attempt gave; a rule matches a mask of these */
+
+#define NGX_HTTP_RETRY_CHAIN_REPLY          0x01
+#define NGX_HTTP_RETRY_CHAIN_ERROR          0x02
+#define NGX_HTTP_RETRY_CHAIN_TIMEOUT        0x04
+#define NGX_HTTP_RETRY_CHAIN_INVALID_HEADER 0x08
+
+
+typedef enum {
+    NGX_HTTP_RETRY_CHAIN_JITTER_NONE = 0,
+    NGX_HTTP_RETRY_CHAIN_JITTER_FULL,
+    NGX_HTTP_RETRY_CHAIN_JITTER_EQUAL
+} ngx_http_retry_chain_jitter_e;
+
+
+typedef enum {
+    NGX_HTTP_RETRY_CHAIN_UNSAFE_SAFE = 0,
+    NGX_HTTP_RETRY_CHAIN_UNSAFE_ON,
+    NGX_HTTP_RETRY_CHAIN_UNSAFE_OFF
+} ngx_http_retry_chain_unsafe_e;
+
+
+/* a set of status codes, 100 to 599 */
+
+typedef struct {
+    uint32_t                            bits[16];
+} ngx_http_retry_chain_codes_t;
+
+
+typedef struct {
+    ngx_str_t                           name;      /* as configured */
+
+    ngx_msec_t                          wait;      /* before this position */
+    ngx_msec_t                          timeout;   /* 0: no limit */
+    ngx_uint_t                          attempts;  /* 0: not given */
+
+    ngx_str_t                           file;      /* where it was configured */
+    ngx_uint_t                          line;
+
+    unsigned                            location:1;  /* an @location */
+} ngx_http_retry_chain_step_t;
+
+
+typedef struct {
+    ngx_uint_t                          outcomes;  /* mask */
+    ngx_http_retry_chain_codes_t        codes;     /* of replies */
+    ngx_uint_t                          attempts;  /* at least 1 */
+
+    ngx_msec_t                          interval;
+    ngx_msec_t                          max;
+    ngx_uint_t                          rate;      /* 1000 is 1.0 */
+    ngx_http_retry_chain_jitter_e       jitter;
+
+    unsigned                            any:1;     /* any status */
+} ngx_http_retry_chain_rule_t;
+
+
+typedef struct {
+    ngx_http_retry_chain_step_t        *steps;
+    ngx_uint_t                          nsteps;    /* at least 1 */
+
+    ngx_http_retry_chain_rule_t        *rules;
+    ngx_uint_t                          nrules;
+
+    ngx_http_retry_chain_codes_t        success;
+    ngx_http_retry_chain_codes_t        stop;
+
+    ngx_http_retry_chain_unsafe_e       non_idempotent;
+
+    ngx_msec_t                          timeout;   /* 0: no deadline */
+    ngx_uint_t                          attempts;  /* most that a run makes */
+
+    unsigned                            hard:1;    /* timeout aborts attempts */
+} ngx_http_retry_chain_plan_t;
+
+
+/*
+ * Adds "404", "2xx" or "500-503" to the set; NGX_DECLINED if the text is
+ * neither of them or a code is below 100 or above 599.
+ */
+ngx_int_t ngx_http_retry_chain_codes_add(ngx_http_retry_chain_codes_t *codes,
+    ngx_str_t *text);
+ngx_uint_t ngx_http_retry_chain_codes_test(
+    const ngx_http_retry_chain_codes_t *codes, ngx_uint_t status);
+
+/* NGX_DECLINED if the text is not a time or is over MAX_TIME */
+ngx_int_t ngx_http_retry_chain_parse_msec(ngx_str_t *text, ngx_msec_t *msec);
+
+/*
+ * Computes the most attempts that a run may make; NGX_DECLINED if they are
+ * more than MAX_ATTEMPTS, with plan->attempts set all the same.
+ */
+ngx_int_t ngx_http_retry_chain_plan_init(ngx_http_retry_chain_plan_t *plan);
+
+
+#endif /* _NGX_HTTP_RETRY_CHAIN_PLAN_H_INCLUDED_ */

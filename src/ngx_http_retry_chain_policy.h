@@ -1,0 +1,90 @@
+
+/*
+ * Copyright (C) The ngx_http_retry_chain_module authors
+ */
+
+
+/*
+ * The one place that decides.  Nothing here knows a request or a clock: time
+ * and randomness are arguments.
+ *
+ * Backoff follows the Retry field of the Amazon States Language: the k-th
+ * delay is min(interval * rate^(k-1), max), the first matching rule wins, its
+ * counter belongs to the rule and the visit of the step, and an exhausted rule
+ * does not fall to the next one.  Jitter "full" is uniform from 0 to the
+ * delay, "equal" is half of it plus a uniform half.
+ *
+ * Safety follows RFC 9110, section 9.2.2: a proxy must not repeat a method
+ * that is not idempotent unless it knows that the request was not applied.
+ */
+
+
+#ifndef _NGX_HTTP_RETRY_CHAIN_POLICY_H_INCLUDED_
+#define _NGX_HTTP_RETRY_CHAIN_POLICY_H_INCLUDED_
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include "ngx_http_retry_chain_plan.h"
+
+
+typedef enum {
+    NGX_HTTP_RETRY_CHAIN_SUCCESS = 0,
+    NGX_HTTP_RETRY_CHAIN_EXHAUSTED,
+    NGX_HTTP_RETRY_CHAIN_STOPPED,
+    NGX_HTTP_RETRY_CHAIN_UNSAFE,
+    NGX_HTTP_RETRY_CHAIN_DEADLINE,
+    NGX_HTTP_RETRY_CHAIN_ABORTED,
+    NGX_HTTP_RETRY_CHAIN_BYPASSED
+} ngx_http_retry_chain_result_e;
+
+
+/* where a run stands; owned and zeroed by the run */
+
+typedef struct {
+    ngx_uint_t                          step;      /* index of the step */
+    ngx_uint_t                          tries;     /* made in this visit */
+    u_char                              retries[NGX_HTTP_RETRY_CHAIN_MAX_RULES];
+                                                   /* by rule, in this visit */
+} ngx_http_retry_chain_place_t;
+
+
+typedef struct {
+    ngx_uint_t                          outcome;   /* one bit of the mask */
+    ngx_uint_t                          status;    /* of a reply */
+
+    unsigned                            idempotent:1;  /* the method is */
+    unsigned                            keyed:1;   /* has Idempotency-Key */
+    unsigned                            sent:1;    /* vendor may have acted */
+} ngx_http_retry_chain_outcome_t;
+
+
+typedef struct {
+    unsigned                            retry:1;   /* discard, try again */
+    unsigned                            same:1;    /* on the same step */
+
+    ngx_uint_t                          rule;      /* index, if same */
+    ngx_msec_t                          delay;     /* before the attempt */
+    ngx_http_retry_chain_result_e       result;    /* if not retry */
+} ngx_http_retry_chain_verdict_t;
+
+
+/* delay before the k-th retry, k from 1; random is any 32-bit number */
+ngx_msec_t ngx_http_retry_chain_backoff(const ngx_http_retry_chain_rule_t *rule,
+    ngx_uint_t k, uint32_t random);
+
+/*
+ * "left" is the time to the deadline; NGX_MAX_INT_T_VALUE if there is none.
+ * The place is not changed.
+ */
+void ngx_http_retry_chain_decide(const ngx_http_retry_chain_plan_t *plan,
+    const ngx_http_retry_chain_place_t *place,
+    const ngx_http_retry_chain_outcome_t *outcome, ngx_msec_int_t left,
+    uint32_t random, ngx_http_retry_chain_verdict_t *verdict);
+
+/* moves the place to where the verdict sends the run; counts the try */
+void ngx_http_retry_chain_place_move(ngx_http_retry_chain_place_t *place,
+    const ngx_http_retry_chain_verdict_t *verdict);
+
+
+#endif /* _NGX_HTTP_RETRY_CHAIN_POLICY_H_INCLUDED_ */

@@ -1,0 +1,276 @@
+
+/*
+ * Copyright (C) The ngx_http_retry_chain_module authors
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+#include "ngx_http_retry_chain_relay.h"
+#include "ngx_http_retry_chain_attempt.h"
+#include "ngx_http_retry_chain_lend.h"
+
+
+/* a discarded body up to this size is read to its end */
+
+#define NGX_HTTP_RETRY_CHAIN_DISCARD_SIZE  65536
+
+
+static ngx_int_t ngx_http_retry_chain_header_filter(ngx_http_request_t *r);
+static ngx_int_t ngx_http_retry_chain_body_filter(ngx_http_request_t *r,
+    ngx_chain_t *in);
+static ngx_int_t ngx_http_retry_chain_relay_header(
+    ngx_http_retry_chain_attempt_t *at);
+static ngx_int_t ngx_http_retry_chain_relay_body(
+    ngx_http_retry_chain_attempt_t *at, ngx_chain_t *in);
+static ngx_int_t ngx_http_retry_chain_discard_header(
+    ngx_http_retry_chain_attempt_t *at);
+static ngx_int_t ngx_http_retry_chain_discard_body(
+    ngx_http_retry_chain_attempt_t *at, ngx_chain_t *in);
+
+
+static ngx_http_output_header_filter_pt  ngx_http_next_header_filter;
+static ngx_http_output_body_filter_pt    ngx_http_next_body_filter;
+
+
+static ngx_int_t
+ngx_http_retry_chain_header_filter(ngx_http_request_t *r)
+{
+    ngx_http_upstream_t             *u;
+    ngx_http_retry_chain_attempt_t  *at;
+
+    if (r == r->main) {
+        return ngx_http_next_header_filter(r);
+    }
+
+    at = ngx_http_retry_chain_attempt_get(r);
+
+    if (at == NULL) {
+        return ngx_http_next_header_filter(r);
+    }
+
+    if (at->judged) {
+        ngx_log_error(NGX_LOG_ALERT, r->connection->log, 0,
+                      "retry chain attempt sent a second header");
+        return NGX_ERROR;
+    }
+
+    u = r->upstream;
+
+    at->judged = 1;
+    at->expired = 0;
+
+    at->outcome.outcome = NGX_HTTP_RETRY_CHAIN_REPLY;
+    at->outcome.status = r->headers_out.status;
+    at->outcome.sent = 1;
+
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                   "retry chain header: %ui, upstream:%d",
+                   r->headers_out.status, u != NULL);
+
+    if (at->header(at) == NGX_OK) {
+        return ngx_http_retry_chain_relay_header(at);
+    }
+
+    return ngx_http_retry_chain_discard_header(at);
+}
+
+
+static ngx_int_t
+ngx_http_retry_chain_body_filter(ngx_http_request_t *r, ngx_chain_t *in)
+{
+    ngx_http_retry_chain_attempt_t  *at;
+
+    if (r == r->main) {
+        return ngx_http_next_body_filter(r, in);
+    }
+
+    at = ngx_http_retry_chain_attempt_get(r);
+
+    if (at == NULL) {
+        return ngx_http_next_body_filter(r, in);
+    }
+
+    if (at->relaying) {
+        return ngx_http_retry_chain_relay_body(at, in);
+    }
+
+    return ngx_http_retry_chain_discard_body(at, in);
+}
+
+
+/*
+ * While the filters of the main request run, it is the active request of the
+ * connection, else the postpone filter would hold its output back.  At other
+ * times the attempt is, so that write events go to its upstream.  If a filter
+ * has made a subrequest, that one is active now, and the attempt waits as the
+ * main request would have done.
+ */
+
+static ngx_int_t
+ngx_http_retry_chain_relay_header(ngx_http_retry_chain_attempt_t *at)
+{
+    ngx_int_t            rc;
+    ngx_connection_t    *c;
+    ngx_http_request_t  *r, *sr;
+
+    sr = at->request;
+    r = sr->main;
+    c = r->connection;
+
+    at->relaying = 1;
+    sr->header_sent = 1;
+
+    if (ngx_http_retry_chain_lend_headers(r, sr) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    ngx_http_retry_chain_lend_reply(r, sr);
+
+    if (c->data == sr) {
+        c->data = r;
+    }
+
+    rc = ngx_http_send_header(r);
+
+    if (c->data == r) {
+        c->data = sr;
+    }
+
+    sr->header_only = r->header_only;
+
+    if (sr->upstream && !sr->upstream->buffering) {
+
+        /* what the upstream does to its own request after the header */
+
+        r->limit_rate = 0;
+        r->limit_rate_set = 1;
+    }
+
+    return rc;
+}
+
+
+static ngx_int_t
+ngx_http_retry_chain_relay_body(ngx_http_retry_chain_attempt_t *at,
+    ngx_chain_t *in)
+{
+    ngx_int_t            rc;
+    ngx_buf_t           *b;
+    ngx_chain_t         *cl;
+    ngx_connection_t    *c;
+    ngx_http_request_t  *r, *sr;
+
+    sr = at->request;
+    r = sr->main;
+    c = r->connection;
+
+    for (cl = in; cl; cl = cl->next) {
+        b = cl->buf;
+
+        if (!b->last_in_chain) {
+            continue;
+        }
+
+        /* the end of the clone's output is the end of the reply */
+
+        at->complete = 1;
+
+        b->last_buf = 1;
+
+        if (b->sync) {
+            b->sync = 0;
+            b->last_in_chain = 0;
+        }
+
+        if (ngx_http_retry_chain_lend_trailers(r, sr) != NGX_OK) {
+            return NGX_ERROR;
+        }
+    }
+
+    if (c->data == sr) {
+        c->data = r;
+    }
+
+    rc = ngx_http_output_filter(r, in);
+
+    if (c->data == r) {
+        c->data = sr;
+    }
+
+    sr->aio = r->aio;
+
+    return rc;
+}
+
+
+static ngx_int_t
+ngx_http_retry_chain_discard_header(ngx_http_retry_chain_attempt_t *at)
+{
+    off_t                 length;
+    ngx_http_request_t   *sr;
+    ngx_http_upstream_t  *u;
+
+    sr = at->request;
+    u = sr->upstream;
+
+    at->discarding = 1;
+    sr->header_sent = 1;
+
+    length = sr->headers_out.content_length_n;
+
+    /* nothing is won by reading a body if the connection cannot be kept */
+
+    if (length > NGX_HTTP_RETRY_CHAIN_DISCARD_SIZE
+        || (u && u->headers_in.connection_close && sr->method != NGX_HTTP_HEAD))
+    {
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_retry_chain_discard_body(ngx_http_retry_chain_attempt_t *at,
+    ngx_chain_t *in)
+{
+    off_t         size;
+    ngx_buf_t    *b;
+    ngx_chain_t  *cl;
+
+    for (cl = in; cl; cl = cl->next) {
+        b = cl->buf;
+
+        size = ngx_buf_size(b);
+        at->discarded += size;
+
+        b->pos = b->last;
+
+        if (b->in_file) {
+            b->file_pos = b->file_last;
+        }
+    }
+
+    if (at->discarded > NGX_HTTP_RETRY_CHAIN_DISCARD_SIZE
+        && at->cut && !at->cut->posted)
+    {
+        /* not from within the upstream's read handler */
+
+        ngx_post_event(at->cut, &ngx_posted_events);
+    }
+
+    return NGX_OK;
+}
+
+
+void
+ngx_http_retry_chain_relay_init(void)
+{
+    ngx_http_next_header_filter = ngx_http_top_header_filter;
+    ngx_http_top_header_filter = ngx_http_retry_chain_header_filter;
+
+    ngx_http_next_body_filter = ngx_http_top_body_filter;
+    ngx_http_top_body_filter = ngx_http_retry_chain_body_filter;
+}

@@ -1,0 +1,534 @@
+
+/*
+ * Copyright (C) The ngx_http_retry_chain_module authors
+ */
+
+
+/*
+ * The $retry_chain_* variables.
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+#include <cJSON.h>
+#include "ngx_http_retry_chain_run.h"
+#include "ngx_http_retry_chain_variables.h"
+
+
+/* the longest item of a list besides a step's name: a time and a joint */
+
+#define NGX_HTTP_RETRY_CHAIN_ITEM_LEN  (NGX_TIME_T_LEN + 4 + 2)
+
+
+typedef u_char *(*ngx_http_retry_chain_item_pt)(u_char *p,
+    ngx_http_retry_chain_record_t *record);
+
+
+static ngx_int_t ngx_http_retry_chain_variable_upstream(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
+static ngx_int_t ngx_http_retry_chain_variable_attempt(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
+static ngx_int_t ngx_http_retry_chain_variable_attempts(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
+static ngx_int_t ngx_http_retry_chain_variable_list(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
+static ngx_int_t ngx_http_retry_chain_variable_result(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
+static ngx_int_t ngx_http_retry_chain_variable_time(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
+static ngx_int_t ngx_http_retry_chain_variable_trail(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
+
+static ngx_http_retry_chain_attempt_t *ngx_http_retry_chain_variable_at(
+    ngx_http_request_t *r);
+static ngx_http_retry_chain_run_t *ngx_http_retry_chain_variable_run(
+    ngx_http_request_t *r);
+static ngx_int_t ngx_http_retry_chain_variable_set(ngx_http_variable_value_t *v,
+    u_char *data, size_t len);
+static u_char *ngx_http_retry_chain_item_step(u_char *p,
+    ngx_http_retry_chain_record_t *record);
+static u_char *ngx_http_retry_chain_item_status(u_char *p,
+    ngx_http_retry_chain_record_t *record);
+static u_char *ngx_http_retry_chain_item_wait(u_char *p,
+    ngx_http_retry_chain_record_t *record);
+static cJSON *ngx_http_retry_chain_trail(ngx_http_retry_chain_run_t *run);
+
+
+static ngx_http_variable_t  ngx_http_retry_chain_vars[] = {
+
+    { ngx_string("retry_chain_upstream"), NULL,
+      ngx_http_retry_chain_variable_upstream, 0,
+      NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("retry_chain_attempt"), NULL,
+      ngx_http_retry_chain_variable_attempt, 0,
+      NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("retry_chain_attempts"), NULL,
+      ngx_http_retry_chain_variable_attempts, 0,
+      NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("retry_chain_steps"), NULL,
+      ngx_http_retry_chain_variable_list,
+      (uintptr_t) ngx_http_retry_chain_item_step,
+      NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("retry_chain_statuses"), NULL,
+      ngx_http_retry_chain_variable_list,
+      (uintptr_t) ngx_http_retry_chain_item_status,
+      NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("retry_chain_waits"), NULL,
+      ngx_http_retry_chain_variable_list,
+      (uintptr_t) ngx_http_retry_chain_item_wait,
+      NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("retry_chain_result"), NULL,
+      ngx_http_retry_chain_variable_result, 0,
+      NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("retry_chain_time"), NULL,
+      ngx_http_retry_chain_variable_time, 0,
+      NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("retry_chain_trail"), NULL,
+      ngx_http_retry_chain_variable_trail, 0,
+      NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+      ngx_http_null_variable
+};
+
+
+ngx_int_t
+ngx_http_retry_chain_add_variables(ngx_conf_t *cf)
+{
+    ngx_http_variable_t  *var, *v;
+
+    for (v = ngx_http_retry_chain_vars; v->name.len; v++) {
+        var = ngx_http_add_variable(cf, &v->name, v->flags);
+        if (var == NULL) {
+            return NGX_ERROR;
+        }
+
+        var->get_handler = v->get_handler;
+        var->data = v->data;
+    }
+
+    return NGX_OK;
+}
+
+
+/*
+ * The step of the attempt that the request belongs to; on the main request,
+ * the step of the attempt that it is being answered by.  Elsewhere, as in a
+ * request that runs plainly, the first step of the location.
+ */
+
+static ngx_int_t
+ngx_http_retry_chain_variable_upstream(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data)
+{
+    ngx_str_t                        *name;
+    ngx_http_retry_chain_run_t       *run;
+    ngx_http_retry_chain_attempt_t   *at;
+    ngx_http_retry_chain_loc_conf_t  *rclcf;
+
+    run = ngx_http_retry_chain_run_get(r);
+    at = ngx_http_retry_chain_variable_at(r);
+
+    rclcf = ngx_http_get_module_loc_conf(r, ngx_http_retry_chain_module);
+
+    if (at) {
+        run->used = 1;
+        name = &at->step->name;
+
+    } else if (run && run->attempt && run->plan == rclcf->plan) {
+        name = &run->attempt->step->name;
+
+    } else if (rclcf->plan) {
+        name = &rclcf->plan->steps[0].name;
+
+    } else {
+        v->not_found = 1;
+        return NGX_OK;
+    }
+
+    return ngx_http_retry_chain_variable_set(v, name->data, name->len);
+}
+
+
+static ngx_int_t
+ngx_http_retry_chain_variable_attempt(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data)
+{
+    u_char                           *p;
+    ngx_uint_t                        n;
+    ngx_http_retry_chain_run_t       *run;
+    ngx_http_retry_chain_loc_conf_t  *rclcf;
+
+    run = ngx_http_retry_chain_variable_run(r);
+
+    if (run) {
+        n = ngx_http_retry_chain_run_attempts(run);
+
+    } else {
+        rclcf = ngx_http_get_module_loc_conf(r, ngx_http_retry_chain_module);
+
+        if (rclcf->plan == NULL) {
+            v->not_found = 1;
+            return NGX_OK;
+        }
+
+        n = 1;
+    }
+
+    p = ngx_pnalloc(r->pool, NGX_INT_T_LEN);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    return ngx_http_retry_chain_variable_set(v, p,
+                                             ngx_sprintf(p, "%ui", n) - p);
+}
+
+
+static ngx_int_t
+ngx_http_retry_chain_variable_attempts(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data)
+{
+    u_char                      *p;
+    ngx_http_retry_chain_run_t  *run;
+
+    run = ngx_http_retry_chain_variable_run(r);
+
+    if (run == NULL) {
+        v->not_found = 1;
+        return NGX_OK;
+    }
+
+    p = ngx_pnalloc(r->pool, NGX_INT_T_LEN);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    return ngx_http_retry_chain_variable_set(v, p,
+               ngx_sprintf(p, "%ui", ngx_http_retry_chain_run_attempts(run))
+               - p);
+}
+
+
+/* lists are joined as in $upstream_status */
+
+static ngx_int_t
+ngx_http_retry_chain_variable_list(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data)
+{
+    ngx_http_retry_chain_item_pt item = (ngx_http_retry_chain_item_pt) data;
+
+    u_char                         *p, *list;
+    size_t                          len;
+    ngx_uint_t                      i;
+    ngx_http_retry_chain_run_t     *run;
+    ngx_http_retry_chain_record_t  *record;
+
+    run = ngx_http_retry_chain_variable_run(r);
+
+    if (run == NULL || run->records.nelts == 0) {
+        v->not_found = 1;
+        return NGX_OK;
+    }
+
+    len = 0;
+    record = run->records.elts;
+
+    for (i = 0; i < run->records.nelts; i++) {
+        len += record[i].step->name.len + NGX_HTTP_RETRY_CHAIN_ITEM_LEN;
+    }
+
+    list = ngx_pnalloc(r->pool, len);
+    if (list == NULL) {
+        return NGX_ERROR;
+    }
+
+    p = list;
+
+    for (i = 0; i < run->records.nelts; i++) {
+
+        if (i) {
+            *p++ = ',';
+            *p++ = ' ';
+        }
+
+        p = item(p, &record[i]);
+    }
+
+    return ngx_http_retry_chain_variable_set(v, list, p - list);
+}
+
+
+static u_char *
+ngx_http_retry_chain_item_step(u_char *p, ngx_http_retry_chain_record_t *record)
+{
+    return ngx_cpymem(p, record->step->name.data, record->step->name.len);
+}
+
+
+static u_char *
+ngx_http_retry_chain_item_status(u_char *p,
+    ngx_http_retry_chain_record_t *record)
+{
+    if (record->outcome.status == 0) {
+        *p++ = '-';
+        return p;
+    }
+
+    return ngx_sprintf(p, "%ui", record->outcome.status);
+}
+
+
+static u_char *
+ngx_http_retry_chain_item_wait(u_char *p, ngx_http_retry_chain_record_t *record)
+{
+    return ngx_sprintf(p, "%T.%03M", (time_t) (record->wait / 1000),
+                       record->wait % 1000);
+}
+
+
+static ngx_int_t
+ngx_http_retry_chain_variable_result(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data)
+{
+    ngx_str_t                   *name;
+    ngx_http_retry_chain_run_t  *run;
+
+    run = ngx_http_retry_chain_run_get(r);
+
+    if (run == NULL || run->state == NGX_HTTP_RETRY_CHAIN_RUN_READY) {
+        v->not_found = 1;
+        return NGX_OK;
+    }
+
+    if (run->state == NGX_HTTP_RETRY_CHAIN_RUN_DONE) {
+        name = &ngx_http_retry_chain_result_names[run->result];
+
+    } else if (run->attempt && run->attempt->relaying) {
+        name = &ngx_http_retry_chain_result_names[run->verdict.result];
+
+    } else {
+        v->not_found = 1;
+        return NGX_OK;
+    }
+
+    return ngx_http_retry_chain_variable_set(v, name->data, name->len);
+}
+
+
+static ngx_int_t
+ngx_http_retry_chain_variable_time(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data)
+{
+    u_char                      *p;
+    ngx_msec_t                   ms;
+    ngx_http_retry_chain_run_t  *run;
+
+    run = ngx_http_retry_chain_variable_run(r);
+
+    if (run == NULL) {
+        v->not_found = 1;
+        return NGX_OK;
+    }
+
+    p = ngx_pnalloc(r->pool, NGX_TIME_T_LEN + 4);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    ms = ngx_http_retry_chain_run_time(run);
+
+    return ngx_http_retry_chain_variable_set(v, p,
+               ngx_sprintf(p, "%T.%03M", (time_t) (ms / 1000), ms % 1000) - p);
+}
+
+
+static ngx_int_t
+ngx_http_retry_chain_variable_trail(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data)
+{
+    char                        *text;
+    cJSON                       *trail;
+    u_char                      *p;
+    size_t                       len;
+    ngx_http_retry_chain_run_t  *run;
+
+    run = ngx_http_retry_chain_variable_run(r);
+
+    if (run == NULL) {
+        v->not_found = 1;
+        return NGX_OK;
+    }
+
+    trail = ngx_http_retry_chain_trail(run);
+    if (trail == NULL) {
+        return NGX_ERROR;
+    }
+
+    text = cJSON_PrintUnformatted(trail);
+
+    cJSON_Delete(trail);
+
+    if (text == NULL) {
+        return NGX_ERROR;
+    }
+
+    len = ngx_strlen(text);
+    p = ngx_pnalloc(r->pool, len);
+
+    if (p) {
+        ngx_memcpy(p, text, len);
+    }
+
+    cJSON_free(text);
+
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    return ngx_http_retry_chain_variable_set(v, p, len);
+}
+
+
+static cJSON *
+ngx_http_retry_chain_trail(ngx_http_retry_chain_run_t *run)
+{
+    cJSON                          *trail, *attempts, *item;
+    ngx_str_t                      *name;
+    ngx_uint_t                      i;
+    ngx_http_retry_chain_record_t  *record;
+
+    trail = cJSON_CreateObject();
+    if (trail == NULL) {
+        return NULL;
+    }
+
+    if (run->state == NGX_HTTP_RETRY_CHAIN_RUN_DONE) {
+        name = &ngx_http_retry_chain_result_names[run->result];
+
+        if (cJSON_AddStringToObject(trail, "result", (char *) name->data)
+            == NULL)
+        {
+            goto failed;
+        }
+    }
+
+    if (cJSON_AddNumberToObject(trail, "time",
+                         (double) ngx_http_retry_chain_run_time(run) / 1000)
+        == NULL)
+    {
+        goto failed;
+    }
+
+    attempts = cJSON_AddArrayToObject(trail, "attempts");
+    if (attempts == NULL) {
+        goto failed;
+    }
+
+    record = run->records.elts;
+
+    for (i = 0; i < run->records.nelts; i++) {
+
+        item = cJSON_CreateObject();
+
+        if (item == NULL || !cJSON_AddItemToArray(attempts, item)) {
+            cJSON_Delete(item);
+            goto failed;
+        }
+
+        /* names of steps come from the configuration and end with a zero */
+
+        if (cJSON_AddStringToObject(item, "step",
+                                    (char *) record[i].step->name.data) == NULL
+            || cJSON_AddStringToObject(item, "outcome",
+                        ngx_http_retry_chain_outcome_name(&record[i].outcome))
+               == NULL
+            || cJSON_AddNumberToObject(item, "status",
+                                       (double) record[i].outcome.status)
+               == NULL
+            || cJSON_AddNumberToObject(item, "wait",
+                                       (double) record[i].wait / 1000)
+               == NULL
+            || cJSON_AddStringToObject(item, "reason",
+                                       i == 0 ? "first"
+                                       : record[i].backoff ? "backoff" : "step")
+               == NULL
+            || cJSON_AddNumberToObject(item, "time",
+                                       (double) record[i].time / 1000)
+               == NULL)
+        {
+            goto failed;
+        }
+    }
+
+    return trail;
+
+failed:
+
+    cJSON_Delete(trail);
+
+    return NULL;
+}
+
+
+/* a cache update in the background is a child of the attempt */
+
+static ngx_http_retry_chain_attempt_t *
+ngx_http_retry_chain_variable_at(ngx_http_request_t *r)
+{
+    ngx_http_retry_chain_attempt_t  *at;
+
+    for ( /* void */ ; r != r->main; r = r->parent) {
+        at = ngx_http_retry_chain_attempt_get(r);
+
+        if (at) {
+            return at;
+        }
+    }
+
+    return NULL;
+}
+
+
+/* the run, if it has begun */
+
+static ngx_http_retry_chain_run_t *
+ngx_http_retry_chain_variable_run(ngx_http_request_t *r)
+{
+    ngx_http_retry_chain_run_t  *run;
+
+    run = ngx_http_retry_chain_run_get(r);
+
+    if (run == NULL
+        || run->state == NGX_HTTP_RETRY_CHAIN_RUN_READY
+        || (run->state == NGX_HTTP_RETRY_CHAIN_RUN_DONE
+            && run->result == NGX_HTTP_RETRY_CHAIN_BYPASSED))
+    {
+        return NULL;
+    }
+
+    return run;
+}
+
+
+static ngx_int_t
+ngx_http_retry_chain_variable_set(ngx_http_variable_value_t *v, u_char *data,
+    size_t len)
+{
+    v->valid = 1;
+    v->no_cacheable = 0;
+    v->not_found = 0;
+    v->data = data;
+    v->len = len;
+
+    return NGX_OK;
+}
