@@ -23,7 +23,7 @@ static ngx_uint_t ngx_http_retry_chain_attempt_sent(
 ngx_http_retry_chain_attempt_t *
 ngx_http_retry_chain_attempt_start(ngx_http_request_t *r,
     ngx_http_handler_pt handler, ngx_http_retry_chain_step_t *step,
-    ngx_array_t *states)
+    ngx_array_t *states, ngx_uint_t contexts)
 {
     size_t                           len;
     ngx_pool_t                      *pool;
@@ -71,6 +71,10 @@ ngx_http_retry_chain_attempt_start(ngx_http_request_t *r,
 
     } else {
         ngx_memcpy(sr->variables, r->variables, len);
+    }
+
+    if (contexts) {
+        ngx_memcpy(sr->ctx, r->ctx, sizeof(void *) * ngx_http_max_module);
     }
 
     sr->start_sec = r->start_sec;
@@ -301,6 +305,15 @@ ngx_http_retry_chain_attempt_judge(ngx_http_retry_chain_attempt_t *at)
 
     if (at->redirected) {
         outcome->status = u ? u->headers_in.status_n : NGX_HTTP_OK;
+        return;
+    }
+
+    if (u && u->headers_in.x_accel_redirect
+        && !(u->conf->ignore_headers & NGX_HTTP_UPSTREAM_IGN_XA_REDIRECT))
+    {
+        /* the way out has answered, it is the redirect that failed here */
+
+        outcome->status = u->headers_in.status_n;
         return;
     }
 

@@ -50,6 +50,7 @@ struct ngx_http_retry_chain_attempt_s {
     unsigned                           expired:1;   /* aborted by a timeout */
     unsigned                           redirected:1;
     unsigned                           complete:1;  /* end of the body seen */
+    unsigned                           aio:1;       /* of the main request */
     unsigned                           done:1;
     unsigned                           error:1;     /* c->error at the end */
 };
@@ -57,13 +58,15 @@ struct ngx_http_retry_chain_attempt_s {
 
 /*
  * Makes the clone; it runs when nginx runs posted requests.  "states" are the
- * upstream states of earlier attempts, or NULL.  When the attempt has ended,
- * the main request is posted.  NULL if there is no memory, with nothing
- * changed.
+ * upstream states of earlier attempts, or NULL.  With "contexts" it begins with
+ * the module contexts of the main request, in whose place one of nginx's own
+ * handlers acts.  When the attempt has ended, the main request is posted.  NULL
+ * if there is no memory, with nothing changed.
  */
 ngx_http_retry_chain_attempt_t *ngx_http_retry_chain_attempt_start(
     ngx_http_request_t *r, ngx_http_handler_pt handler,
-    ngx_http_retry_chain_step_t *step, ngx_array_t *states);
+    ngx_http_retry_chain_step_t *step, ngx_array_t *states,
+    ngx_uint_t contexts);
 
 /*
  * Ends a running attempt from a timer as if the way out had timed out.  The

@@ -213,6 +213,13 @@ ngx_http_retry_chain_lend_reply(ngx_http_request_t *r, ngx_http_request_t *sr)
         r->headers_out.charset = sr->headers_out.charset;
     }
 
+    if (sr->http_version == NGX_HTTP_VERSION_9) {
+
+        /* what nginx makes of a reply without a header */
+
+        r->http_version = NGX_HTTP_VERSION_9;
+    }
+
     r->allow_ranges = sr->allow_ranges;
     r->single_range = sr->single_range;
     r->disable_not_modified = sr->disable_not_modified;

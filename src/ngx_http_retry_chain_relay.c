@@ -20,6 +20,8 @@
 static ngx_int_t ngx_http_retry_chain_header_filter(ngx_http_request_t *r);
 static ngx_int_t ngx_http_retry_chain_body_filter(ngx_http_request_t *r,
     ngx_chain_t *in);
+static ngx_int_t ngx_http_retry_chain_relay_call(
+    ngx_http_retry_chain_attempt_t *at, ngx_chain_t *in);
 static ngx_int_t ngx_http_retry_chain_relay_header(
     ngx_http_retry_chain_attempt_t *at);
 static ngx_int_t ngx_http_retry_chain_relay_body(
@@ -65,6 +67,10 @@ ngx_http_retry_chain_header_filter(ngx_http_request_t *r)
     at->outcome.status = r->headers_out.status;
     at->outcome.sent = 1;
 
+    if (r->http_version == NGX_HTTP_VERSION_9 && u) {
+        at->outcome.status = u->state->status;
+    }
+
     ngx_log_debug2(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
                    "retry chain header: %ui, upstream:%d",
                    r->headers_out.status, u != NULL);
@@ -106,12 +112,18 @@ ngx_http_retry_chain_body_filter(ngx_http_request_t *r, ngx_chain_t *in)
  * times the attempt is, so that write events go to its upstream.  If a filter
  * has made a subrequest, that one is active now, and the attempt waits as the
  * main request would have done.
+ *
+ * Both are one request to operations with files, too: while the upstream of the
+ * attempt writes in a thread, filters must not start another one, and while
+ * they read in a thread, the upstream must not.
  */
 
 static ngx_int_t
-ngx_http_retry_chain_relay_header(ngx_http_retry_chain_attempt_t *at)
+ngx_http_retry_chain_relay_call(ngx_http_retry_chain_attempt_t *at,
+    ngx_chain_t *in)
 {
     ngx_int_t            rc;
+    ngx_uint_t           writing;
     ngx_connection_t    *c;
     ngx_http_request_t  *r, *sr;
 
@@ -119,8 +131,45 @@ ngx_http_retry_chain_relay_header(ngx_http_retry_chain_attempt_t *at)
     r = sr->main;
     c = r->connection;
 
+    writing = (sr->aio && !at->aio);
+
+    if (writing) {
+        r->aio = 1;
+    }
+
+    if (c->data == sr) {
+        c->data = r;
+    }
+
+    rc = sr->header_sent ? ngx_http_output_filter(r, in)
+                         : ngx_http_send_header(r);
+
+    if (c->data == r) {
+        c->data = sr;
+    }
+
+    if (writing) {
+        r->aio = 0;
+
+    } else {
+        at->aio = r->aio;
+        sr->aio = r->aio;
+    }
+
+    return rc;
+}
+
+
+static ngx_int_t
+ngx_http_retry_chain_relay_header(ngx_http_retry_chain_attempt_t *at)
+{
+    ngx_int_t            rc;
+    ngx_http_request_t  *r, *sr;
+
+    sr = at->request;
+    r = sr->main;
+
     at->relaying = 1;
-    sr->header_sent = 1;
 
     if (ngx_http_retry_chain_lend_headers(r, sr) != NGX_OK) {
         return NGX_ERROR;
@@ -128,16 +177,9 @@ ngx_http_retry_chain_relay_header(ngx_http_retry_chain_attempt_t *at)
 
     ngx_http_retry_chain_lend_reply(r, sr);
 
-    if (c->data == sr) {
-        c->data = r;
-    }
+    rc = ngx_http_retry_chain_relay_call(at, NULL);
 
-    rc = ngx_http_send_header(r);
-
-    if (c->data == r) {
-        c->data = sr;
-    }
-
+    sr->header_sent = 1;
     sr->header_only = r->header_only;
 
     if (sr->upstream && !sr->upstream->buffering) {
@@ -156,15 +198,12 @@ static ngx_int_t
 ngx_http_retry_chain_relay_body(ngx_http_retry_chain_attempt_t *at,
     ngx_chain_t *in)
 {
-    ngx_int_t            rc;
     ngx_buf_t           *b;
     ngx_chain_t         *cl;
-    ngx_connection_t    *c;
     ngx_http_request_t  *r, *sr;
 
     sr = at->request;
     r = sr->main;
-    c = r->connection;
 
     for (cl = in; cl; cl = cl->next) {
         b = cl->buf;
@@ -189,19 +228,7 @@ ngx_http_retry_chain_relay_body(ngx_http_retry_chain_attempt_t *at,
         }
     }
 
-    if (c->data == sr) {
-        c->data = r;
-    }
-
-    rc = ngx_http_output_filter(r, in);
-
-    if (c->data == r) {
-        c->data = sr;
-    }
-
-    sr->aio = r->aio;
-
-    return rc;
+    return ngx_http_retry_chain_relay_call(at, in);
 }
 
 

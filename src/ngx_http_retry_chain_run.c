@@ -308,7 +308,10 @@ ngx_http_retry_chain_run_write_handler(ngx_http_request_t *r)
         c->data = sr;
     }
 
-    sr->aio = r->aio;
+    if (at->aio && !r->aio) {
+        at->aio = 0;
+        sr->aio = 0;
+    }
 
     sr->write_event_handler(sr);
 }
@@ -381,7 +384,8 @@ ngx_http_retry_chain_run_attempt(ngx_http_retry_chain_run_t *run)
 
     step = &run->plan->steps[run->place.step];
 
-    at = ngx_http_retry_chain_attempt_start(r, run->handler, step, run->states);
+    at = ngx_http_retry_chain_attempt_start(r, run->handler, step, run->states,
+                                            run->target != NULL);
 
     if (at == NULL) {
         ngx_http_retry_chain_run_finish(run, NGX_HTTP_RETRY_CHAIN_ABORTED);
@@ -397,6 +401,7 @@ ngx_http_retry_chain_run_attempt(ngx_http_retry_chain_run_t *run)
 
     run->attempt = at;
     run->attempt_start = ngx_current_msec;
+    run->recorded = 0;
 
     ngx_http_retry_chain_run_state(run, NGX_HTTP_RETRY_CHAIN_RUN_ATTEMPT);
 
@@ -499,6 +504,8 @@ ngx_http_retry_chain_run_record(ngx_http_retry_chain_run_t *run,
     ngx_http_retry_chain_attempt_t *at)
 {
     ngx_http_retry_chain_record_t  *record;
+
+    run->recorded = 1;
 
     record = ngx_array_push(&run->records);
 
@@ -713,7 +720,8 @@ ngx_http_retry_chain_run_answer(ngx_http_retry_chain_run_t *run)
 
     if (at->relaying) {
 
-        if ((rc == NGX_OK || rc == NGX_AGAIN)
+        if (r->http_version >= NGX_HTTP_VERSION_10
+            && (rc == NGX_OK || rc == NGX_AGAIN)
             && !at->complete && !r->header_only)
         {
             if (r->headers_out.content_length_n == 0) {
@@ -817,8 +825,10 @@ ngx_http_retry_chain_run_finish(ngx_http_retry_chain_run_t *run,
 
     if (at) {
 
-        if (!at->judged && !at->done) {
-            ngx_http_retry_chain_run_record(run, at);
+        if (!run->recorded) {
+            at->outcome.outcome = 0;
+            at->outcome.status = NGX_HTTP_CLIENT_CLOSED_REQUEST;
+            (void) ngx_http_retry_chain_run_record(run, at);
         }
 
         ngx_http_retry_chain_lend_state(r, at->request, run->target);
@@ -1059,9 +1069,7 @@ ngx_http_retry_chain_run_attempts(ngx_http_retry_chain_run_t *run)
 
     n = run->records.nelts;
 
-    if (run->state == NGX_HTTP_RETRY_CHAIN_RUN_ATTEMPT
-        && run->attempt && !run->attempt->judged)
-    {
+    if (run->attempt && !run->recorded) {
         n++;
     }
 

@@ -66,6 +66,7 @@ typedef struct {
     ngx_msec_t                          wait;     /* before the attempt */
     ngx_msec_t                          due;      /* start of the next one */
 
+    unsigned                            recorded:1;   /* the attempt is */
     unsigned                            waited_backoff:1;
     unsigned                            late:1;   /* deadline cut an attempt */
     unsigned                            used:1;   /* $retry_chain_upstream */
