@@ -9,8 +9,10 @@
 #include <ngx_http.h>
 #include "ngx_http_retry_chain_module.h"
 #include "ngx_http_retry_chain_conf.h"
+#include "ngx_http_retry_chain_merge.h"
 #include "ngx_http_retry_chain_policy.h"
-#include "ngx_http_retry_chain_run.h"
+#include "ngx_http_retry_chain_attempt.h"
+#include "ngx_http_retry_chain_handler.h"
 #include "ngx_http_retry_chain_relay.h"
 #include "ngx_http_retry_chain_variables.h"
 
@@ -110,7 +112,7 @@ static ngx_http_module_t  ngx_http_retry_chain_module_ctx = {
     NULL,                                      /* merge server configuration */
 
     ngx_http_retry_chain_create_loc_conf,      /* create location conf */
-    ngx_http_retry_chain_conf_merge            /* merge location conf */
+    ngx_http_retry_chain_merge_conf            /* merge location conf */
 };
 
 
@@ -187,7 +189,7 @@ ngx_http_retry_chain_postconfiguration(ngx_conf_t *cf)
         return NGX_OK;
     }
 
-    if (ngx_http_retry_chain_conf_check(cf, rcmcf) != NGX_OK) {
+    if (ngx_http_retry_chain_merge_check(cf, rcmcf) != NGX_OK) {
         return NGX_ERROR;
     }
 
@@ -204,7 +206,7 @@ ngx_http_retry_chain_postconfiguration(ngx_conf_t *cf)
                                    ngx_http_retry_chain_attempt_phase_handler)
            != NGX_OK
         || ngx_http_retry_chain_add_handler(cf, NGX_HTTP_PRECONTENT_PHASE,
-                                   ngx_http_retry_chain_run_phase_handler)
+                                   ngx_http_retry_chain_phase_handler)
            != NGX_OK)
     {
         return NGX_ERROR;

@@ -226,8 +226,8 @@ ngx_http_retry_chain_target_probe(ngx_conf_t *cf, ngx_module_t *module,
     ngx_uint_t                  n;
     ngx_conf_t                  save;
     ngx_http_module_t          *ctx;
-    ngx_http_conf_ctx_t         scratch;
-    ngx_http_core_loc_conf_t    clcf;
+    ngx_http_conf_ctx_t        *scratch;
+    ngx_http_core_loc_conf_t   *clcf;
     ngx_http_core_main_conf_t  *cmcf;
 
     ctx = module->ctx;
@@ -237,22 +237,30 @@ ngx_http_retry_chain_target_probe(ngx_conf_t *cf, ngx_module_t *module,
         return NGX_ERROR;
     }
 
-    ngx_memzero(&clcf, sizeof(ngx_http_core_loc_conf_t));
-
-    scratch = *(ngx_http_conf_ctx_t *) cf->ctx;
-
-    scratch.loc_conf = ngx_pcalloc(cf->temp_pool,
-                                   sizeof(void *) * ngx_http_max_module);
-    if (scratch.loc_conf == NULL) {
+    clcf = ngx_pcalloc(cf->temp_pool, sizeof(ngx_http_core_loc_conf_t));
+    if (clcf == NULL) {
         return NGX_ERROR;
     }
 
-    scratch.loc_conf[ngx_http_core_module.ctx_index] = &clcf;
-    scratch.loc_conf[module->ctx_index] = conf;
+    scratch = ngx_palloc(cf->temp_pool, sizeof(ngx_http_conf_ctx_t));
+    if (scratch == NULL) {
+        return NGX_ERROR;
+    }
+
+    *scratch = *(ngx_http_conf_ctx_t *) cf->ctx;
+
+    scratch->loc_conf = ngx_pcalloc(cf->temp_pool,
+                                    sizeof(void *) * ngx_http_max_module);
+    if (scratch->loc_conf == NULL) {
+        return NGX_ERROR;
+    }
+
+    scratch->loc_conf[ngx_http_core_module.ctx_index] = clcf;
+    scratch->loc_conf[module->ctx_index] = conf;
 
     save = *cf;
 
-    cf->ctx = &scratch;
+    cf->ctx = scratch;
 
     cf->args = ngx_array_create(cf->pool, 2, sizeof(ngx_str_t));
     if (cf->args == NULL) {
@@ -278,14 +286,14 @@ ngx_http_retry_chain_target_probe(ngx_conf_t *cf, ngx_module_t *module,
     cmcf->variables.nelts = n;
     *cf = save;
 
-    if (rv != NGX_CONF_OK || clcf.handler == NULL) {
+    if (rv != NGX_CONF_OK || clcf->handler == NULL) {
         ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
                       "retry_chain could not learn the handler of \"%V\"",
                       &cmd->name);
         return NGX_ERROR;
     }
 
-    *handler = clcf.handler;
+    *handler = clcf->handler;
 
     return NGX_OK;
 }

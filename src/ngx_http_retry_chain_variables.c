@@ -12,7 +12,7 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 #include <ngx_http.h>
-#include <cJSON.h>
+#include <cjson/cJSON.h>
 #include "ngx_http_retry_chain_run.h"
 #include "ngx_http_retry_chain_variables.h"
 
@@ -171,7 +171,7 @@ ngx_http_retry_chain_variable_attempt(ngx_http_request_t *r,
     run = ngx_http_retry_chain_variable_run(r);
 
     if (run) {
-        n = ngx_http_retry_chain_run_attempts(run);
+        n = ngx_http_retry_chain_record_attempts(run);
 
     } else {
         rclcf = ngx_http_get_module_loc_conf(r, ngx_http_retry_chain_module);
@@ -214,7 +214,7 @@ ngx_http_retry_chain_variable_attempts(ngx_http_request_t *r,
     }
 
     return ngx_http_retry_chain_variable_set(v, p,
-               ngx_sprintf(p, "%ui", ngx_http_retry_chain_run_attempts(run))
+               ngx_sprintf(p, "%ui", ngx_http_retry_chain_record_attempts(run))
                - p);
 }
 
@@ -345,7 +345,7 @@ ngx_http_retry_chain_variable_time(ngx_http_request_t *r,
         return NGX_ERROR;
     }
 
-    ms = ngx_http_retry_chain_run_time(run);
+    ms = ngx_http_retry_chain_record_time(run);
 
     return ngx_http_retry_chain_variable_set(v, p,
                ngx_sprintf(p, "%T.%03M", (time_t) (ms / 1000), ms % 1000) - p);
@@ -423,7 +423,7 @@ ngx_http_retry_chain_trail(ngx_http_retry_chain_run_t *run)
     }
 
     if (cJSON_AddNumberToObject(trail, "time",
-                         (double) ngx_http_retry_chain_run_time(run) / 1000)
+                         (double) ngx_http_retry_chain_record_time(run) / 1000)
         == NULL)
     {
         goto failed;
@@ -450,7 +450,7 @@ ngx_http_retry_chain_trail(ngx_http_retry_chain_run_t *run)
         if (cJSON_AddStringToObject(item, "step",
                                     (char *) record[i].step->name.data) == NULL
             || cJSON_AddStringToObject(item, "outcome",
-                        ngx_http_retry_chain_outcome_name(&record[i].outcome))
+                        ngx_http_retry_chain_record_outcome(&record[i].outcome))
                == NULL
             || cJSON_AddNumberToObject(item, "status",
                                        (double) record[i].outcome.status)
@@ -487,12 +487,14 @@ ngx_http_retry_chain_variable_at(ngx_http_request_t *r)
 {
     ngx_http_retry_chain_attempt_t  *at;
 
-    for ( /* void */ ; r != r->main; r = r->parent) {
+    while (r != r->main) {
         at = ngx_http_retry_chain_attempt_get(r);
 
         if (at) {
             return at;
         }
+
+        r = r->parent;
     }
 
     return NULL;

@@ -1,0 +1,239 @@
+
+/*
+ * Copyright (C) The ngx_http_retry_chain_module authors
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+#include "ngx_http_retry_chain_module.h"
+#include "ngx_http_retry_chain_merge.h"
+
+
+typedef struct {
+    ngx_http_core_srv_conf_t            *cscf;
+    ngx_http_retry_chain_step_t         *step;
+} ngx_http_retry_chain_check_t;
+
+
+static ngx_int_t ngx_http_retry_chain_merge_plan(ngx_conf_t *cf,
+    ngx_http_retry_chain_loc_conf_t *conf);
+static ngx_int_t ngx_http_retry_chain_merge_locations(ngx_conf_t *cf,
+    ngx_http_retry_chain_loc_conf_t *conf);
+
+
+char *
+ngx_http_retry_chain_merge_conf(ngx_conf_t *cf, void *parent, void *child)
+{
+    ngx_http_retry_chain_loc_conf_t *prev = parent;
+    ngx_http_retry_chain_loc_conf_t *conf = child;
+
+    ngx_uint_t                 same;
+    ngx_http_core_loc_conf_t  *clcf;
+
+    same = (conf->steps == NULL
+            && conf->rules == NULL
+            && conf->success == NULL
+            && conf->stop == NULL
+            && conf->non_idempotent == NGX_CONF_UNSET_UINT
+            && !conf->timeout_set);
+
+    if (conf->steps == NULL) {
+        clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+        conf->steps = prev->steps;
+        conf->off = prev->off;
+        conf->own = prev->own && clcf->noname;
+    }
+
+    if (conf->rules == NULL) {
+        conf->rules = prev->rules;
+    }
+
+    if (conf->success == NULL) {
+        conf->success = prev->success;
+    }
+
+    if (conf->stop == NULL) {
+        conf->stop = prev->stop;
+    }
+
+    ngx_conf_merge_uint_value(conf->non_idempotent, prev->non_idempotent,
+                              NGX_HTTP_RETRY_CHAIN_UNSAFE_SAFE);
+    ngx_conf_merge_uint_value(conf->log_level, prev->log_level, NGX_LOG_WARN);
+
+    if (!conf->timeout_set) {
+        conf->timeout = prev->timeout;
+        conf->timeout_set = prev->timeout_set;
+    }
+
+    if (conf->steps == NULL || conf->off) {
+        return NGX_CONF_OK;
+    }
+
+    if (same && prev->plan) {
+        conf->plan = prev->plan;
+        conf->warned = prev->warned;
+
+    } else if (ngx_http_retry_chain_merge_plan(cf, conf) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    if (ngx_http_retry_chain_merge_locations(cf, conf) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+static ngx_int_t
+ngx_http_retry_chain_merge_plan(ngx_conf_t *cf,
+    ngx_http_retry_chain_loc_conf_t *conf)
+{
+    ngx_str_t                     s;
+    ngx_http_retry_chain_plan_t  *plan;
+
+    plan = ngx_pcalloc(cf->pool, sizeof(ngx_http_retry_chain_plan_t));
+    if (plan == NULL) {
+        return NGX_ERROR;
+    }
+
+    conf->warned = ngx_pcalloc(cf->pool, sizeof(ngx_uint_t));
+    if (conf->warned == NULL) {
+        return NGX_ERROR;
+    }
+
+    plan->steps = conf->steps->elts;
+    plan->nsteps = conf->steps->nelts;
+
+    if (conf->rules) {
+        plan->rules = conf->rules->elts;
+        plan->nrules = conf->rules->nelts;
+    }
+
+    if (conf->success) {
+        plan->success = *conf->success;
+
+    } else {
+        ngx_str_set(&s, "200-399");
+        (void) ngx_http_retry_chain_codes_add(&plan->success, &s);
+    }
+
+    if (conf->stop) {
+        plan->stop = *conf->stop;
+
+    } else {
+        ngx_str_set(&s, "412");
+        (void) ngx_http_retry_chain_codes_add(&plan->stop, &s);
+        ngx_str_set(&s, "416");
+        (void) ngx_http_retry_chain_codes_add(&plan->stop, &s);
+    }
+
+    plan->non_idempotent = conf->non_idempotent;
+    plan->timeout = conf->timeout_set ? conf->timeout : 60000;
+    plan->hard = conf->timeout_set && conf->timeout;
+
+    if (ngx_http_retry_chain_plan_init(plan) != NGX_OK) {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "the chain that starts with \"%V\" in %V:%ui could make "
+                      "%ui attempts, at most %d are allowed",
+                      &plan->steps[0].name, &plan->steps[0].file,
+                      plan->steps[0].line, plan->attempts,
+                      NGX_HTTP_RETRY_CHAIN_MAX_ATTEMPTS);
+        return NGX_ERROR;
+    }
+
+    conf->plan = plan;
+
+    return NGX_OK;
+}
+
+
+/* named locations are known only after merging, so they are noted here */
+
+static ngx_int_t
+ngx_http_retry_chain_merge_locations(ngx_conf_t *cf,
+    ngx_http_retry_chain_loc_conf_t *conf)
+{
+    ngx_uint_t                         i;
+    ngx_http_core_loc_conf_t          *clcf;
+    ngx_http_retry_chain_check_t      *check;
+    ngx_http_retry_chain_main_conf_t  *rcmcf;
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    if (!conf->own && clcf->handler == NULL) {
+        return NGX_OK;
+    }
+
+    rcmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_retry_chain_module);
+
+    for (i = 0; i < conf->plan->nsteps; i++) {
+
+        if (!conf->plan->steps[i].location) {
+            continue;
+        }
+
+        if (rcmcf->checks.elts == NULL
+            && ngx_array_init(&rcmcf->checks, cf->temp_pool, 4,
+                              sizeof(ngx_http_retry_chain_check_t))
+               != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+
+        check = ngx_array_push(&rcmcf->checks);
+        if (check == NULL) {
+            return NGX_ERROR;
+        }
+
+        check->cscf = ngx_http_conf_get_module_srv_conf(cf,
+                                                        ngx_http_core_module);
+        check->step = &conf->plan->steps[i];
+    }
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_http_retry_chain_merge_check(ngx_conf_t *cf,
+    ngx_http_retry_chain_main_conf_t *rcmcf)
+{
+    ngx_str_t                      *name;
+    ngx_uint_t                      i;
+    ngx_http_core_loc_conf_t      **clcfp;
+    ngx_http_retry_chain_check_t   *check;
+
+    check = rcmcf->checks.elts;
+
+    for (i = 0; i < rcmcf->checks.nelts; i++) {
+
+        name = &check[i].step->name;
+
+        for (clcfp = check[i].cscf->named_locations; clcfp && *clcfp; clcfp++) {
+
+            if ((*clcfp)->name.len == name->len
+                && ngx_strncmp((*clcfp)->name.data, name->data, name->len) == 0)
+            {
+                break;
+            }
+        }
+
+        if (clcfp == NULL || *clcfp == NULL) {
+            ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                          "unknown step \"%V\" in %V:%ui, there is no such "
+                          "location in server \"%V\" in %s:%ui",
+                          name, &check[i].step->file, check[i].step->line,
+                          &check[i].cscf->server_name,
+                          check[i].cscf->file_name, check[i].cscf->line);
+            return NGX_ERROR;
+        }
+    }
+
+    ngx_memzero(&rcmcf->checks, sizeof(ngx_array_t));
+
+    return NGX_OK;
+}

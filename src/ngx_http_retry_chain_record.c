@@ -1,0 +1,199 @@
+
+/*
+ * Copyright (C) The ngx_http_retry_chain_module authors
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+#include "ngx_http_retry_chain_record.h"
+
+
+ngx_str_t  ngx_http_retry_chain_result_names[] = {
+    ngx_string("success"),
+    ngx_string("exhausted"),
+    ngx_string("stopped"),
+    ngx_string("unsafe"),
+    ngx_string("deadline"),
+    ngx_string("aborted"),
+    ngx_string("bypassed")
+};
+
+
+ngx_http_retry_chain_record_t *
+ngx_http_retry_chain_record_add(ngx_http_retry_chain_run_t *run,
+    ngx_http_retry_chain_attempt_t *at)
+{
+    ngx_http_retry_chain_record_t  *record;
+
+    run->recorded = 1;
+
+    record = ngx_array_push(&run->records);
+
+    if (record) {
+        record->step = at->step;
+        record->wait = run->wait;
+        record->time = ngx_current_msec - run->attempt_start;
+        record->outcome = at->outcome;
+        record->backoff = run->waited_backoff;
+    }
+
+    return record;
+}
+
+
+void
+ngx_http_retry_chain_record_log(ngx_http_retry_chain_run_t *run,
+    ngx_http_retry_chain_record_t *record)
+{
+    char                            *what;
+    ngx_log_t                       *log;
+    ngx_uint_t                       level;
+    ngx_http_retry_chain_verdict_t  *verdict;
+
+    verdict = &run->verdict;
+
+    if (!verdict->retry && verdict->result == NGX_HTTP_RETRY_CHAIN_SUCCESS) {
+        return;
+    }
+
+    level = run->conf->log_level;
+    log = run->request->connection->log;
+
+    what = ngx_http_retry_chain_record_outcome(&record->outcome);
+
+    if (verdict->retry) {
+        ngx_log_error(level, log, 0,
+                      "retry chain attempt %ui/%ui to \"%V\" failed: %s %ui, "
+                      "retrying in %M ms",
+                      run->records.nelts, run->plan->attempts,
+                      &record->step->name, what, record->outcome.status,
+                      verdict->delay);
+        return;
+    }
+
+    ngx_log_error(level, log, 0,
+                  "retry chain attempt %ui/%ui to \"%V\" failed: %s %ui, "
+                  "no other attempt: %V",
+                  run->records.nelts, run->plan->attempts, &record->step->name,
+                  what, record->outcome.status,
+                  &ngx_http_retry_chain_result_names[verdict->result]);
+}
+
+
+/* retries that go nowhere else are a mistake that is hard to see */
+
+void
+ngx_http_retry_chain_record_warn(ngx_http_retry_chain_run_t *run)
+{
+    ngx_uint_t                      i;
+    ngx_http_retry_chain_step_t    *first;
+    ngx_http_retry_chain_record_t  *record;
+
+    if (run->used || *run->conf->warned) {
+        return;
+    }
+
+    first = NULL;
+    record = run->records.elts;
+
+    for (i = 0; i < run->records.nelts; i++) {
+
+        if (record[i].step->location || record[i].step == first) {
+            continue;
+        }
+
+        if (first == NULL) {
+            first = record[i].step;
+            continue;
+        }
+
+        *run->conf->warned = 1;
+
+        ngx_log_error(NGX_LOG_WARN, run->request->connection->log, 0,
+                      "retry chain tried \"%V\" and \"%V\", but the location "
+                      "does not use $retry_chain_upstream: "
+                      "both went the same way",
+                      &first->name, &record[i].step->name);
+        return;
+    }
+}
+
+
+char *
+ngx_http_retry_chain_record_outcome(ngx_http_retry_chain_outcome_t *outcome)
+{
+    switch (outcome->outcome) {
+
+    case NGX_HTTP_RETRY_CHAIN_REPLY:
+        return "status";
+
+    case NGX_HTTP_RETRY_CHAIN_ERROR:
+        return "error";
+
+    case NGX_HTTP_RETRY_CHAIN_TIMEOUT:
+        return "timeout";
+
+    case NGX_HTTP_RETRY_CHAIN_INVALID_HEADER:
+        return "invalid header";
+
+    default:
+        return "aborted";
+    }
+}
+
+
+ngx_msec_t
+ngx_http_retry_chain_record_time(ngx_http_retry_chain_run_t *run)
+{
+    if (run->start == 0) {
+
+        /* the body has not been read */
+
+        return 0;
+    }
+
+    return (run->state == NGX_HTTP_RETRY_CHAIN_RUN_DONE ? run->end
+                                                        : ngx_current_msec)
+           - run->start;
+}
+
+
+ngx_uint_t
+ngx_http_retry_chain_record_attempts(ngx_http_retry_chain_run_t *run)
+{
+    ngx_uint_t  n;
+
+    n = run->records.nelts;
+
+    if (run->attempt && !run->recorded) {
+        n++;
+    }
+
+    return n;
+}
+
+
+void
+ngx_http_retry_chain_record_state(ngx_http_retry_chain_run_t *run,
+    ngx_http_retry_chain_state_e state)
+{
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, run->request->connection->log, 0,
+                   "retry chain state: %d -> %d", run->state, state);
+
+    run->state = state;
+}
+
+
+void
+ngx_http_retry_chain_record_untimer(ngx_http_retry_chain_run_t *run)
+{
+    if (run->event.timer_set) {
+        ngx_del_timer(&run->event);
+    }
+
+    if (run->event.posted) {
+        ngx_delete_posted_event(&run->event);
+    }
+}

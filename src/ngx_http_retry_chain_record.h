@@ -1,0 +1,109 @@
+
+/*
+ * Copyright (C) The ngx_http_retry_chain_module authors
+ */
+
+
+/*
+ * A run as data: its state, the attempts that it has made and the lines about
+ * them in the error log.  It lies in the pool of the main request.
+ */
+
+
+#ifndef _NGX_HTTP_RETRY_CHAIN_RECORD_H_INCLUDED_
+#define _NGX_HTTP_RETRY_CHAIN_RECORD_H_INCLUDED_
+
+
+#include "ngx_http_retry_chain_module.h"
+#include "ngx_http_retry_chain_policy.h"
+#include "ngx_http_retry_chain_attempt.h"
+
+
+typedef enum {
+    NGX_HTTP_RETRY_CHAIN_RUN_READY = 0,    /* content handler is swapped */
+    NGX_HTTP_RETRY_CHAIN_RUN_BODY,         /* request body is being read */
+    NGX_HTTP_RETRY_CHAIN_RUN_ATTEMPT,
+    NGX_HTTP_RETRY_CHAIN_RUN_WAIT,
+    NGX_HTTP_RETRY_CHAIN_RUN_DONE
+} ngx_http_retry_chain_state_e;
+
+
+/* what is kept of an attempt that has ended */
+
+typedef struct {
+    ngx_http_retry_chain_step_t        *step;
+    ngx_msec_t                          wait;     /* before it */
+    ngx_msec_t                          time;     /* to its verdict */
+    ngx_http_retry_chain_outcome_t      outcome;
+    unsigned                            backoff:1;  /* why it waited */
+} ngx_http_retry_chain_record_t;
+
+
+typedef struct {
+    ngx_http_request_t                 *request;  /* the main one */
+    ngx_http_retry_chain_loc_conf_t    *conf;
+    ngx_http_retry_chain_plan_t        *plan;
+    ngx_http_retry_chain_target_t      *target;   /* NULL: another handler */
+    ngx_http_handler_pt                 handler;  /* the location's own */
+
+    ngx_http_retry_chain_state_e        state;
+    ngx_http_retry_chain_result_e       result;   /* if done */
+
+    ngx_http_retry_chain_place_t        place;
+    ngx_http_retry_chain_verdict_t      verdict;  /* on the last attempt */
+    ngx_http_retry_chain_attempt_t     *attempt;  /* current or relayed one */
+
+    ngx_array_t                         records;
+                                     /* of ngx_http_retry_chain_record_t */
+    ngx_array_t                        *states;   /* of earlier attempts */
+
+    /* fires at the end of a wait, a timeout or a discarded body's time */
+    ngx_event_t                         event;
+
+    ngx_msec_t                          start;
+    ngx_msec_t                          end;
+    ngx_msec_t                          attempt_start;
+    ngx_msec_t                          wait;     /* before the attempt */
+    ngx_msec_t                          due;      /* start of the next one */
+
+    unsigned                            recorded:1;   /* the attempt is */
+    unsigned                            waited_backoff:1;
+    unsigned                            late:1;   /* deadline cut an attempt */
+    unsigned                            used:1;   /* $retry_chain_upstream */
+} ngx_http_retry_chain_run_t;
+
+
+/* the one place that changes the state */
+void ngx_http_retry_chain_record_state(ngx_http_retry_chain_run_t *run,
+    ngx_http_retry_chain_state_e state);
+
+/* the event of the run will not fire */
+void ngx_http_retry_chain_record_untimer(ngx_http_retry_chain_run_t *run);
+
+/* NULL if there is no memory */
+ngx_http_retry_chain_record_t *ngx_http_retry_chain_record_add(
+    ngx_http_retry_chain_run_t *run, ngx_http_retry_chain_attempt_t *at);
+
+/* a line about an attempt that failed; nothing if it did not */
+void ngx_http_retry_chain_record_log(ngx_http_retry_chain_run_t *run,
+    ngx_http_retry_chain_record_t *record);
+
+/* once per plan and worker: steps were tried, but all went the same way */
+void ngx_http_retry_chain_record_warn(ngx_http_retry_chain_run_t *run);
+
+/* attempts begun so far */
+ngx_uint_t ngx_http_retry_chain_record_attempts(
+    ngx_http_retry_chain_run_t *run);
+
+/* milliseconds from the start to now, or to the end */
+ngx_msec_t ngx_http_retry_chain_record_time(ngx_http_retry_chain_run_t *run);
+
+/* "status", "error", "timeout", "invalid header" or "aborted" */
+char *ngx_http_retry_chain_record_outcome(
+    ngx_http_retry_chain_outcome_t *outcome);
+
+
+extern ngx_str_t  ngx_http_retry_chain_result_names[];
+
+
+#endif /* _NGX_HTTP_RETRY_CHAIN_RECORD_H_INCLUDED_ */
