@@ -148,7 +148,9 @@ ngx_http_retry_chain_answer_finish(ngx_http_retry_chain_run_t *run,
             (void) ngx_http_retry_chain_record_add(run, at);
         }
 
-        ngx_http_retry_chain_lend_state(r, at->request, run->target);
+        if (!at->relaying) {
+            ngx_http_retry_chain_lend_state(r, at->request, run->target);
+        }
 
     } else {
         r->upstream_states = run->states;

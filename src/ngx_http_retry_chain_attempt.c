@@ -10,6 +10,11 @@
 #include "ngx_http_retry_chain_attempt.h"
 
 
+/* holds the clone and its upstream without a second block */
+
+#define NGX_HTTP_RETRY_CHAIN_POOL_SIZE  8192
+
+
 static ngx_int_t ngx_http_retry_chain_attempt_clone(
     ngx_http_retry_chain_attempt_t *at, ngx_http_request_t *r);
 static ngx_int_t ngx_http_retry_chain_attempt_quiet(ngx_http_request_t *sr);
@@ -31,7 +36,7 @@ ngx_http_retry_chain_attempt_start(ngx_http_request_t *r,
     ngx_http_core_main_conf_t       *cmcf;
     ngx_http_retry_chain_attempt_t  *at;
 
-    pool = ngx_create_pool(4096, r->connection->log);
+    pool = ngx_create_pool(NGX_HTTP_RETRY_CHAIN_POOL_SIZE, r->connection->log);
     if (pool == NULL) {
         return NULL;
     }

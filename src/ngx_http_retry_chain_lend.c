@@ -259,9 +259,6 @@ void
 ngx_http_retry_chain_lend_state(ngx_http_request_t *r, ngx_http_request_t *sr,
     ngx_http_retry_chain_target_t *target)
 {
-    ngx_uint_t                  i, n;
-    ngx_http_core_main_conf_t  *cmcf;
-
     r->upstream_states = sr->upstream_states;
 
     /* a cached reply is reached through both of them */
@@ -275,16 +272,10 @@ ngx_http_retry_chain_lend_state(ngx_http_request_t *r, ngx_http_request_t *sr,
         r->ctx[target->ctx_index] = sr->ctx[target->ctx_index];
     }
 
-    if (sr->variables == r->variables) {
-        return;
-    }
+    /*
+     * the array of the attempt has all that was evaluated before it and what
+     * it has evaluated itself
+     */
 
-    cmcf = ngx_http_get_module_main_conf(r, ngx_http_core_module);
-    n = cmcf->variables.nelts;
-
-    for (i = 0; i < n; i++) {
-        if (!r->variables[i].valid && !r->variables[i].not_found) {
-            r->variables[i] = sr->variables[i];
-        }
-    }
+    r->variables = sr->variables;
 }

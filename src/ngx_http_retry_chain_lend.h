@@ -30,7 +30,7 @@ void ngx_http_retry_chain_lend_reply(ngx_http_request_t *r,
 ngx_int_t ngx_http_retry_chain_lend_trailers(ngx_http_request_t *r,
     ngx_http_request_t *sr);
 
-/* $upstream_*, $proxy_host and what the main request has not evaluated */
+/* $upstream_*, $proxy_host and the variables that the attempt has evaluated */
 void ngx_http_retry_chain_lend_state(ngx_http_request_t *r,
     ngx_http_request_t *sr, ngx_http_retry_chain_target_t *target);
 

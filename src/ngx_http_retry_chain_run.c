@@ -323,7 +323,11 @@ ngx_http_retry_chain_run_judge(ngx_http_retry_chain_run_t *run,
     }
 
     left = ngx_http_retry_chain_run_left(run);
-    noise = (uint32_t) ngx_random() << 16 ^ (uint32_t) ngx_random();
+    noise = 0;
+
+    if (run->plan->nrules) {
+        noise = (uint32_t) ngx_random() << 16 ^ (uint32_t) ngx_random();
+    }
 
     ngx_http_retry_chain_decide(run->plan, &run->place, outcome, left, noise,
                                 &run->verdict);
