@@ -20,6 +20,9 @@
 static ngx_int_t ngx_http_retry_chain_header_filter(ngx_http_request_t *r);
 static ngx_int_t ngx_http_retry_chain_body_filter(ngx_http_request_t *r,
     ngx_chain_t *in);
+#if (NGX_HTTP_RETRY_CHAIN_EARLY_HINTS)
+static ngx_int_t ngx_http_retry_chain_early_hints_filter(ngx_http_request_t *r);
+#endif
 static ngx_int_t ngx_http_retry_chain_relay_call(
     ngx_http_retry_chain_attempt_t *at, ngx_chain_t *in);
 static ngx_int_t ngx_http_retry_chain_relay_header(
@@ -34,6 +37,9 @@ static ngx_int_t ngx_http_retry_chain_discard_body(
 
 static ngx_http_output_header_filter_pt  ngx_http_next_header_filter;
 static ngx_http_output_body_filter_pt    ngx_http_next_body_filter;
+#if (NGX_HTTP_RETRY_CHAIN_EARLY_HINTS)
+static ngx_http_output_header_filter_pt  ngx_http_next_early_hints_filter;
+#endif
 
 
 static ngx_int_t
@@ -104,6 +110,59 @@ ngx_http_retry_chain_body_filter(ngx_http_request_t *r, ngx_chain_t *in)
 
     return ngx_http_retry_chain_discard_body(at, in);
 }
+
+
+#if (NGX_HTTP_RETRY_CHAIN_EARLY_HINTS)
+
+/*
+ * Hints come before the verdict and bind nobody, so they are passed on from any
+ * attempt.  The list of lines is lent for the time of the call.  What could not
+ * be written yet goes out with the next header: the upstream would try to
+ * flush it through the attempt, which has no output.
+ */
+
+static ngx_int_t
+ngx_http_retry_chain_early_hints_filter(ngx_http_request_t *r)
+{
+    ngx_int_t             rc;
+    ngx_list_t            headers;
+    ngx_uint_t            buffered;
+    ngx_connection_t     *c;
+    ngx_http_request_t   *main;
+
+    if (r == r->main || ngx_http_retry_chain_attempt_get(r) == NULL) {
+        return ngx_http_next_early_hints_filter(r);
+    }
+
+    main = r->main;
+    c = r->connection;
+
+    headers = main->headers_out.headers;
+    buffered = c->buffered;
+
+    main->headers_out.headers = r->headers_out.headers;
+
+    if (r->headers_out.headers.last == &r->headers_out.headers.part) {
+        main->headers_out.headers.last = &main->headers_out.headers.part;
+    }
+
+    if (c->data == r) {
+        c->data = main;
+    }
+
+    rc = ngx_http_next_early_hints_filter(main);
+
+    if (c->data == main) {
+        c->data = r;
+    }
+
+    main->headers_out.headers = headers;
+    c->buffered = buffered;
+
+    return rc;
+}
+
+#endif
 
 
 /*
@@ -300,4 +359,9 @@ ngx_http_retry_chain_relay_init(void)
 
     ngx_http_next_body_filter = ngx_http_top_body_filter;
     ngx_http_top_body_filter = ngx_http_retry_chain_body_filter;
+
+#if (NGX_HTTP_RETRY_CHAIN_EARLY_HINTS)
+    ngx_http_next_early_hints_filter = ngx_http_top_early_hints_filter;
+    ngx_http_top_early_hints_filter = ngx_http_retry_chain_early_hints_filter;
+#endif
 }
