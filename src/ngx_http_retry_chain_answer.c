@@ -11,6 +11,8 @@
 #include "ngx_http_retry_chain_lend.h"
 
 
+static ngx_int_t ngx_http_retry_chain_answer_end(
+    ngx_http_retry_chain_run_t *run, ngx_int_t rc);
 static void ngx_http_retry_chain_answer_redirect(
     ngx_http_retry_chain_run_t *run);
 
@@ -21,14 +23,16 @@ void
 ngx_http_retry_chain_answer(ngx_http_retry_chain_run_t *run)
 {
     ngx_int_t                        rc;
+    ngx_connection_t                *c;
     ngx_http_request_t              *r;
     ngx_http_retry_chain_attempt_t  *at;
 
     r = run->request;
+    c = r->connection;
     at = run->attempt;
     rc = at->rc;
 
-    ngx_http_retry_chain_answer_finish(run, (r->connection->error
+    ngx_http_retry_chain_answer_finish(run, (c->error
                                           || rc == NGX_HTTP_REQUEST_TIME_OUT
                                           || rc
                                              == NGX_HTTP_CLIENT_CLOSED_REQUEST)
@@ -37,22 +41,15 @@ ngx_http_retry_chain_answer(ngx_http_retry_chain_run_t *run)
 
     if (at->relaying) {
 
-        if (r->http_version >= NGX_HTTP_VERSION_10
-            && (rc == NGX_OK || rc == NGX_AGAIN)
-            && !at->complete && !r->header_only)
-        {
-            if (r->headers_out.content_length_n == 0) {
+        if ((rc == NGX_OK || rc == NGX_AGAIN) && !at->complete) {
+            rc = ngx_http_retry_chain_answer_end(run, rc);
+        }
 
-                /* before 1.23 an empty cached reply came without an end */
+        if (r->postponed && c->data == r) {
 
-                rc = ngx_http_send_special(r, NGX_HTTP_LAST);
+            /* subrequests of its filters that have ended cannot wake it twice */
 
-            } else {
-
-                /* the reply has been cut short and has to look like it */
-
-                r->keepalive = 0;
-            }
+            (void) ngx_http_post_request(r, NULL);
         }
 
         ngx_http_finalize_request(r, rc);
@@ -70,6 +67,46 @@ ngx_http_retry_chain_answer(ngx_http_retry_chain_run_t *run)
     }
 
     ngx_http_finalize_request(r, rc);
+}
+
+
+/* a reply has ended well, as far as the upstream says, but without an end */
+
+static ngx_int_t
+ngx_http_retry_chain_answer_end(ngx_http_retry_chain_run_t *run, ngx_int_t rc)
+{
+    ngx_http_request_t  *r, *sr;
+
+    r = run->request;
+    sr = run->attempt->request;
+
+    if (r->header_only || r->http_version < NGX_HTTP_VERSION_10
+        || r->connection->error)
+    {
+        return rc;
+    }
+
+    /* before 1.23 an empty cached or static reply came without an end */
+
+    if (sr->headers_out.content_length_n == 0) {
+        return ngx_http_send_special(r, NGX_HTTP_LAST);
+    }
+
+#if (NGX_HTTP_CACHE)
+
+    if (sr->cached && sr->cache
+        && sr->cache->length == (off_t) sr->cache->body_start)
+    {
+        return ngx_http_send_special(r, NGX_HTTP_LAST);
+    }
+
+#endif
+
+    /* it has been cut short and has to look like it */
+
+    r->keepalive = 0;
+
+    return rc;
 }
 
 

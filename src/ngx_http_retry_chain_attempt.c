@@ -493,7 +493,7 @@ ngx_http_retry_chain_attempt_free(ngx_http_retry_chain_attempt_t *at)
     }
 
     for (pr = r->posted_requests; pr; pr = pr->next) {
-        if (pr->request != r) {
+        if (pr->request != r || pr == &at->posted) {
             return NGX_AGAIN;
         }
     }
