@@ -247,7 +247,7 @@ ngx_http_retry_chain_attempt_done(ngx_http_request_t *sr, void *data,
                    "error:%d", rc, at->relaying, sr->buffered, c->error);
 
     if (at->done) {
-        return NGX_OK;
+        return rc;
     }
 
     if (r->filter_finalize && rc == NGX_ERROR) {

@@ -598,6 +598,12 @@ ngx_http_retry_chain_run_cleanup(void *data)
 {
     ngx_http_retry_chain_run_t *run = data;
 
+    /* an attempt that waits for a thread may still end, but nobody waits */
+
+    if (run->attempt) {
+        run->attempt->done = 1;
+    }
+
     switch (run->state) {
 
     case NGX_HTTP_RETRY_CHAIN_RUN_ATTEMPT:
