@@ -73,7 +73,10 @@ ngx_http_retry_chain_header_filter(ngx_http_request_t *r)
     at->outcome.status = r->headers_out.status;
     at->outcome.sent = 1;
 
-    if (r->http_version == NGX_HTTP_VERSION_9 && u) {
+    if (at->outcome.status == 0 && u && u->state) {
+
+        /* a reply without a header */
+
         at->outcome.status = u->state->status;
     }
 
