@@ -1,0 +1,84 @@
+#!/usr/bin/env bash
+# The Test::Nginx suite with checks of memory; any report is a failure.
+#
+#   t/util/checked.sh asan|valgrind DIR FILE...
+#
+# DIR has nginx and the module, as build.sh leaves them.
+
+set -euo pipefail
+
+kind=$1
+dir=$(realpath "$2")
+shift 2
+
+top=$(cd "$(dirname "$0")/../.." && pwd)
+cd "$top"
+
+logs=$top/build/$kind-reports
+rm -rf "$logs"
+mkdir -p "$logs"
+
+export TEST_NGINX_BINARY=$dir/nginx
+export TEST_NGINX_LOAD_MODULES=$dir/ngx_http_retry_chain_module.so
+
+case $kind in
+    asan)
+        ASAN_OPTIONS=detect_leaks=1,detect_odr_violation=0,log_path=$logs/report
+        UBSAN_OPTIONS=print_stacktrace=1
+        LSAN_OPTIONS=suppressions=$top/t/util/lsan.suppress
+        LSAN_OPTIONS=$LSAN_OPTIONS,print_suppressions=0
+        export ASAN_OPTIONS UBSAN_OPTIONS LSAN_OPTIONS
+        export TEST_NGINX_TIMEOUT=${TEST_NGINX_TIMEOUT:-10}
+
+        # nginx cleans its environment; UBSan, which reads it with its first
+        # report, writes to standard error, that is the error log
+
+        TEST_NGINX_BINARY=$dir/nginx-asan
+        printf '#!/bin/sh\nexec %s -g "env UBSAN_OPTIONS;" "$@"\n' \
+            "$dir/nginx" >"$TEST_NGINX_BINARY"
+        chmod +x "$TEST_NGINX_BINARY"
+        export TEST_NGINX_ERROR_LOG=$logs/error.log
+        ;;
+
+    valgrind)
+        export TEST_NGINX_USE_VALGRIND="--leak-check=full --num-callers=40
+            --show-possibly-lost=no --gen-suppressions=all
+            --suppressions=$top/t/valgrind.suppress --log-file=$logs/report.%p"
+        TEST_NGINX_USE_VALGRIND=$(echo $TEST_NGINX_USE_VALGRIND)
+        export TEST_NGINX_TIMEOUT=${TEST_NGINX_TIMEOUT:-30}
+        export TEST_NGINX_SLEEP=${TEST_NGINX_SLEEP:-0.2}
+        ;;
+esac
+
+status=0
+t/util/run-tests "$@" || status=$?
+
+if [ -f "$logs/error.log" ]; then
+    grep -a -A 12 'runtime error: ' "$logs/error.log" >"$logs/ubsan" || true
+    rm "$logs/error.log"
+fi
+
+# nginx itself leaks its first pool, when it refuses a configuration
+
+for log in "$logs"/*; do
+    [ -f "$log" ] || continue
+
+    found=$(awk -v RS= -v ORS='\n\n' '
+        /in ngx_create_pool [^\n]*\n *#[0-9]+ 0x[0-9a-f]+ in main / { next }
+        /ERROR: LeakSanitizer: detected memory leaks$/ { next }
+        /^SUMMARY: [^\n]* leaked/ || /^=+$/ { next }
+        { print }' "$log")
+
+    [ -n "$found" ] || rm "$log"
+done
+
+reports=("$logs"/*)
+
+if [ -f "${reports[0]}" ]; then
+    head -n 80 "${reports[@]:0:3}" >&2
+    echo "$kind: ${#reports[@]} reports in ${logs#"$top/"}" >&2
+    exit 1
+fi
+
+echo "$kind: no reports"
+exit $status
