@@ -18,6 +18,7 @@ typedef struct {
 } ngx_http_retry_chain_target_name_t;
 
 
+static ngx_uint_t ngx_http_retry_chain_target_body(ngx_http_request_t *r);
 static ngx_module_t *ngx_http_retry_chain_target_module(ngx_conf_t *cf,
     char *name);
 static ngx_command_t *ngx_http_retry_chain_target_command(ngx_module_t *module,
@@ -95,9 +96,7 @@ ngx_http_retry_chain_target_streams(ngx_http_retry_chain_targets_t *targets,
         return single;
     }
 
-    if (target->buffering_offset
-        && (r->headers_in.content_length_n > 0 || r->headers_in.chunked))
-    {
+    if (target->buffering_offset && ngx_http_retry_chain_target_body(r)) {
         conf = r->loc_conf[target->ctx_index];
         buffering = *(ngx_flag_t *) (conf + target->buffering_offset);
 
@@ -105,6 +104,29 @@ ngx_http_retry_chain_target_streams(ngx_http_retry_chain_targets_t *targets,
     }
 
     return 0;
+}
+
+
+/* 1 if a request body comes with the request or may still come */
+
+static ngx_uint_t
+ngx_http_retry_chain_target_body(ngx_http_request_t *r)
+{
+    if (r->headers_in.content_length_n > 0 || r->headers_in.chunked) {
+        return 1;
+    }
+
+#if (NGX_HTTP_V2)
+    if (r->stream) {
+        return r->headers_in.content_length_n < 0 && !r->stream->in_closed;
+    }
+#endif
+
+    /* HTTP/3 */
+
+    return r->headers_in.content_length_n < 0
+           && r->http_version > NGX_HTTP_VERSION_20
+           && !(r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD));
 }
 
 
