@@ -32,12 +32,14 @@ ngx_http_retry_chain_answer(ngx_http_retry_chain_run_t *run)
     at = run->attempt;
     rc = at->rc;
 
-    ngx_http_retry_chain_answer_finish(run, (c->error
-                                          || rc == NGX_HTTP_REQUEST_TIME_OUT
-                                          || rc
-                                             == NGX_HTTP_CLIENT_CLOSED_REQUEST)
-                                         ? NGX_HTTP_RETRY_CHAIN_ABORTED
-                                         : run->verdict.result);
+    if (c->error
+        || rc == NGX_HTTP_REQUEST_TIME_OUT
+        || rc == NGX_HTTP_CLIENT_CLOSED_REQUEST)
+    {
+        run->verdict.result = NGX_HTTP_RETRY_CHAIN_ABORTED;
+    }
+
+    ngx_http_retry_chain_answer_finish(run, run->verdict.result);
 
     if (at->relaying) {
 
@@ -47,7 +49,7 @@ ngx_http_retry_chain_answer(ngx_http_retry_chain_run_t *run)
 
         if (r->postponed && c->data == r) {
 
-            /* subrequests of its filters that have ended cannot wake it twice */
+            /* subrequests of its filters have woken it already, for nothing */
 
             (void) ngx_http_post_request(r, NULL);
         }
