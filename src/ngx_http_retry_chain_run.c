@@ -35,7 +35,7 @@ static ngx_int_t ngx_http_retry_chain_run_keep(ngx_http_retry_chain_run_t *run,
     ngx_http_retry_chain_attempt_t *at);
 static void ngx_http_retry_chain_run_wait(ngx_http_retry_chain_run_t *run,
     ngx_msec_t delay);
-static void ngx_http_retry_chain_record_timer(ngx_http_retry_chain_run_t *run,
+static void ngx_http_retry_chain_run_timer(ngx_http_retry_chain_run_t *run,
     ngx_msec_t timer);
 static ngx_msec_int_t ngx_http_retry_chain_run_left(
     ngx_http_retry_chain_run_t *run);
@@ -204,7 +204,7 @@ ngx_http_retry_chain_run_event_handler(ngx_event_t *ev)
 
     /* armed first: the attempt, the run and all may be gone after the call */
 
-    ngx_http_retry_chain_record_timer(run, NGX_HTTP_RETRY_CHAIN_ABORT_TIME);
+    ngx_http_retry_chain_run_timer(run, NGX_HTTP_RETRY_CHAIN_ABORT_TIME);
 
     if (at->discarding) {
         (void) ngx_http_retry_chain_attempt_cut(at);
@@ -272,7 +272,7 @@ ngx_http_retry_chain_run_attempt(ngx_http_retry_chain_run_t *run)
     }
 
     if (timer) {
-        ngx_http_retry_chain_record_timer(run, timer);
+        ngx_http_retry_chain_run_timer(run, timer);
     }
 }
 
@@ -294,7 +294,7 @@ ngx_http_retry_chain_run_header(ngx_http_retry_chain_attempt_t *at)
         return NGX_OK;
     }
 
-    ngx_http_retry_chain_record_timer(run, ngx_max(run->verdict.delay,
+    ngx_http_retry_chain_run_timer(run, ngx_max(run->verdict.delay,
                                            NGX_HTTP_RETRY_CHAIN_DISCARD_TIME));
     return NGX_DECLINED;
 }
@@ -528,12 +528,12 @@ ngx_http_retry_chain_run_wait(ngx_http_retry_chain_run_t *run, ngx_msec_t delay)
         return;
     }
 
-    ngx_http_retry_chain_record_timer(run, delay);
+    ngx_http_retry_chain_run_timer(run, delay);
 }
 
 
 static void
-ngx_http_retry_chain_record_timer(ngx_http_retry_chain_run_t *run,
+ngx_http_retry_chain_run_timer(ngx_http_retry_chain_run_t *run,
     ngx_msec_t timer)
 {
     if (run->event.timer_set) {
