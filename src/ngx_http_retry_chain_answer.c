@@ -170,10 +170,6 @@ ngx_http_retry_chain_answer_finish(ngx_http_retry_chain_run_t *run,
     r = run->request;
     at = run->attempt;
 
-    if (run->late && result == NGX_HTTP_RETRY_CHAIN_EXHAUSTED) {
-        result = NGX_HTTP_RETRY_CHAIN_DEADLINE;
-    }
-
     run->result = result;
     run->end = ngx_current_msec;
 

@@ -167,16 +167,19 @@ ngx_http_retry_chain_backoff(const ngx_http_retry_chain_rule_t *rule,
 {
     uint64_t  delay, half, max;
 
-    /* the limits of the configuration keep every product within 64 bits */
+    /*
+     * in microseconds, so that small delays grow, too; the limits of the
+     * configuration keep every product within 64 bits
+     */
 
-    max = rule->max;
-    delay = ngx_min((uint64_t) rule->interval, max);
+    max = (uint64_t) rule->max * 1000;
+    delay = ngx_min((uint64_t) rule->interval * 1000, max);
 
     while (--k && delay < max && delay && rule->rate > 1000) {
         delay = delay * rule->rate / 1000;
     }
 
-    delay = ngx_min(delay, max);
+    delay = ngx_min(delay, max) / 1000;
 
     switch (rule->jitter) {
 

@@ -332,6 +332,12 @@ ngx_http_retry_chain_run_judge(ngx_http_retry_chain_run_t *run,
     ngx_http_retry_chain_decide(run->plan, &run->place, outcome, left, noise,
                                 &run->verdict);
 
+    if (run->late
+        && run->verdict.result == NGX_HTTP_RETRY_CHAIN_EXHAUSTED)
+    {
+        run->verdict.result = NGX_HTTP_RETRY_CHAIN_DEADLINE;
+    }
+
     record = ngx_http_retry_chain_record_add(run, at);
 
     if (record) {
