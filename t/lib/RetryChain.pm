@@ -50,8 +50,9 @@ my %words = (
     part  => 'postpone_output 0; addition_types *; add_after_body /=hang;'
              . ' return 200 "a part of it\n";',
 
-    # the end of the body comes 300 ms after the header
-    slow  => 'limit_rate 2000; return 200 "' . '0123456789' x 240 . '";',
+    # the end of the body comes 400 ms after the header
+    slow  => 'limit_rate 3000; sendfile_max_chunk 1200; return 200 "'
+             . '0123456789' x 150 . '";',
 );
 
 my (@sockets, $dir);

@@ -223,8 +223,6 @@ sub plain {
 # since the last reset
 
 sub ways_reset {
-    open my $out, '>', "$dir/.calls" or die "$dir: $!";
-    close $out;
     kill 'USR1', $pid;
 
     for (1 .. 500) {
@@ -342,8 +340,10 @@ sub turn {
         $self->{n} = {};
         $_->{old} = 1 for values %{ $self->{conns} };
 
-        open my $out, '>', "$dir/.reset" or die "$dir: $!";
-        close $out;
+        for my $file ('.calls', '.reset') {
+            open my $out, '>', "$dir/$file" or die "$dir: $!";
+        }
+
         return;
     }
 
@@ -449,8 +449,14 @@ sub step {
     }
 
     if (!ref $s) {
-        $c->{sent} += length $s;
-        $c->{out} .= shift @{ $c->{steps} };
+
+        # one write, so that nginx reads them together
+
+        while (@{ $c->{steps} } && !ref $c->{steps}[0]) {
+            $c->{sent} += length $c->{steps}[0];
+            $c->{out} .= shift @{ $c->{steps} };
+        }
+
         return 1;
     }
 
