@@ -122,6 +122,10 @@ ngx_http_retry_chain_conf_steps(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         switch (mask) {
 
         case 0:
+            if (ngx_strcmp(value[i].data, "off") == 0) {
+                return "\"off\" must stand alone";
+            }
+
             if (ngx_strlchr(value[i].data, value[i].data + value[i].len, '=')) {
                 ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                                    "invalid parameter \"%V\"", &value[i]);
@@ -261,7 +265,8 @@ ngx_http_retry_chain_conf_step(ngx_conf_t *cf,
         return NGX_OK;
     }
 
-    if (name->len < 2
+    if (name->len == 0
+        || name->data[0] == '@'
         || ngx_strlchr(name->data, name->data + name->len, '$')
         || ngx_strstr(name->data, "://"))
     {
