@@ -275,6 +275,10 @@ add(name => 'conditions-page',
             keep2('/a', h => ['Range: bytes=900-']),
             keep2('/b', h => ['If-Match: "x"'])]);
 
+add(name => 'hit-http09', conf => cached(''),
+    backend => numbered(body => $body),
+    req => [keep2('/a'), "GET /a\r\n"]);
+
 add(name => 'ranges-big-hit', want => qr/multipart/,
     conf => cached('sendfile on;'),
     backend => sub { reply(200, [@h, @cond], big(300_000)) },
