@@ -1,6 +1,6 @@
 # ngx_http_retry_chain_module: build and test machinery
 #
-#   NGX_SRC=DIR    build against this nginx source tree (1.22 or newer) instead
+#   NGINX_SRC=DIR    build against this nginx source tree (1.22 or newer) instead
 #                  of the installed nginx; its binary and module are in
 #                  build/nginx-VERSION
 #   TESTS="..."    the test files of suite, asan, valgrind and static
@@ -18,8 +18,8 @@ FUZZ_TIME = 20
 VERSION = $(shell sed -n 's/^.define NGINX_VERSION *"\(.*\)"/\1/p' \
                       $(SOURCE)/src/core/nginx.h)
 
-ifdef NGX_SRC
-SOURCE = $(NGX_SRC)
+ifdef NGINX_SRC
+SOURCE = $(NGINX_SRC)
 TREE = build/nginx-$(VERSION)
 BINARY = $(CURDIR)/$(TREE)/nginx
 KIND = nginx
@@ -32,7 +32,7 @@ endif
 
 # a complete source, where headers are not enough
 
-FULL = $(if $(NGX_SRC),$(NGX_SRC),build/source/$(VERSION))
+FULL = $(if $(NGINX_SRC),$(NGINX_SRC),build/source/$(VERSION))
 
 export TEST_JOBS
 
@@ -51,11 +51,11 @@ build: $(SOURCE)/src/core/nginx.h ## build/ngx_http_retry_chain_module.so (the d
 
 $(DEV)/src/core/nginx.h:
 	@echo "nginx-dev is not installed: $(UTIL)/setup.sh build," \
-	      "or NGX_SRC=DIR" >&2; exit 1
+	      "or NGINX_SRC=DIR" >&2; exit 1
 
 
-nginx: ## with NGX_SRC=DIR: build/nginx-VERSION/nginx and its module
-	@$(if $(NGX_SRC),,echo "make nginx NGX_SRC=DIR" >&2; exit 2)
+nginx: ## with NGINX_SRC=DIR: build/nginx-VERSION/nginx and its module
+	@$(if $(NGINX_SRC),,echo "make nginx NGINX_SRC=DIR" >&2; exit 2)
 	@$(MAKE) --no-print-directory build
 	@echo $(TREE)/nginx $(TREE)/$(MODULE)
 
@@ -77,7 +77,7 @@ test: ## set up, then everything that must pass before a commit
 
 
 source:
-	@$(if $(NGX_SRC),,$(UTIL)/setup.sh source build/source)
+	@$(if $(NGINX_SRC),,$(UTIL)/setup.sh source build/source)
 
 
 unit-build: build source

@@ -300,7 +300,7 @@ nginx_source()
 
     (retry download_source "$version" "$upstream") >&2 \
         || die "could not get the source of nginx $upstream;" \
-               "say NGX_SRC=DIR if you have one"
+               "say NGINX_SRC=DIR if you have one"
 
     rm -rf "$dir/$upstream.tmp"
     mkdir -p "$dir/$upstream.tmp"
