@@ -182,7 +182,12 @@ open my $out, '>', "$n->{dir}/files/big" or die;
 print $out body(200_000);
 close $out;
 
-my @workers = $n->workers();
+# processes of the cache have no title of their own yet when they begin
+
+my @workers;
+
+$n->wait_for(sub { (@workers = $n->workers()) == 2 });
+
 my @uris = $n->slurp('conf/nginx.conf') =~ m{location (/[a-z]*) }g;
 @uris = grep { !m{^/(?:status|files|denied|plain|error)$} && !/$skip/ } @uris;
 
