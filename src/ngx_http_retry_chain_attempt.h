@@ -85,6 +85,9 @@ ngx_int_t ngx_http_retry_chain_attempt_cut(ngx_http_retry_chain_attempt_t *at);
  */
 ngx_int_t ngx_http_retry_chain_attempt_free(ngx_http_retry_chain_attempt_t *at);
 
+/* the pool of an attempt that nothing refers to; its cleanups are run */
+void ngx_http_retry_chain_attempt_pool_free(ngx_pool_t *pool);
+
 /* the attempt whose clone "r" is, or NULL */
 #define ngx_http_retry_chain_attempt_get(r)                                   \
     (((r)->post_subrequest                                                    \

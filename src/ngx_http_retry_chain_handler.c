@@ -129,13 +129,6 @@ ngx_http_retry_chain_content_handler(ngx_http_request_t *r)
         return run->handler(r);
     }
 
-    if (ngx_array_init(&run->records, r->pool, 2,
-                       sizeof(ngx_http_retry_chain_record_t))
-        != NGX_OK)
-    {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
     rcmcf = ngx_http_get_module_main_conf(r, ngx_http_retry_chain_module);
 
     if (rcmcf->request_id != NGX_ERROR

@@ -50,8 +50,8 @@ typedef struct {
 
 
 typedef struct {
-    ngx_uint_t                          outcome;   /* one bit of the mask */
-    ngx_uint_t                          status;    /* of a reply */
+    unsigned                            outcome:4;   /* bit of the mask */
+    unsigned                            status:10;   /* of a reply */
 
     unsigned                            idempotent:1;  /* the method is */
     unsigned                            keyed:1;   /* has Idempotency-Key */

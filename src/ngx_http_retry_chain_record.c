@@ -25,9 +25,24 @@ ngx_http_retry_chain_record_t *
 ngx_http_retry_chain_record_add(ngx_http_retry_chain_run_t *run,
     ngx_http_retry_chain_attempt_t *at)
 {
+    ngx_uint_t                      n;
     ngx_http_retry_chain_record_t  *record;
 
     run->recorded = 1;
+
+    if (run->records.elts == NULL) {
+
+        /* all that a usual plan needs in one piece */
+
+        n = ngx_min(run->plan->attempts, NGX_HTTP_RETRY_CHAIN_MAX_STEPS);
+
+        if (ngx_array_init(&run->records, run->request->pool, n,
+                           sizeof(ngx_http_retry_chain_record_t))
+            != NGX_OK)
+        {
+            return NULL;
+        }
+    }
 
     record = ngx_array_push(&run->records);
 
@@ -49,7 +64,7 @@ ngx_http_retry_chain_record_log(ngx_http_retry_chain_run_t *run,
 {
     char                            *what;
     ngx_log_t                       *log;
-    ngx_uint_t                       level;
+    ngx_uint_t                       level, status;
     ngx_http_retry_chain_verdict_t  *verdict;
 
     verdict = &run->verdict;
@@ -62,14 +77,14 @@ ngx_http_retry_chain_record_log(ngx_http_retry_chain_run_t *run,
     log = run->request->connection->log;
 
     what = ngx_http_retry_chain_record_outcome(&record->outcome);
+    status = record->outcome.status;
 
     if (verdict->retry) {
         ngx_log_error(level, log, 0,
                       "retry chain attempt %ui/%ui to \"%V\" failed: %s %ui, "
                       "retrying in %M ms",
                       run->records.nelts, run->plan->attempts,
-                      &record->step->name, what, record->outcome.status,
-                      verdict->delay);
+                      &record->step->name, what, status, verdict->delay);
         return;
     }
 
@@ -77,7 +92,7 @@ ngx_http_retry_chain_record_log(ngx_http_retry_chain_run_t *run,
                   "retry chain attempt %ui/%ui to \"%V\" failed: %s %ui, "
                   "no other attempt: %V",
                   run->records.nelts, run->plan->attempts, &record->step->name,
-                  what, record->outcome.status,
+                  what, status,
                   &ngx_http_retry_chain_result_names[verdict->result]);
 }
 

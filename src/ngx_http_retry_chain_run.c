@@ -33,6 +33,8 @@ static void ngx_http_retry_chain_run_ended(ngx_http_retry_chain_run_t *run);
 static void ngx_http_retry_chain_run_next(ngx_http_retry_chain_run_t *run);
 static ngx_int_t ngx_http_retry_chain_run_keep(ngx_http_retry_chain_run_t *run,
     ngx_http_retry_chain_attempt_t *at);
+static ngx_int_t ngx_http_retry_chain_run_keep_peer(ngx_pool_t *pool,
+    ngx_http_upstream_state_t *state, ngx_uint_t n);
 static void ngx_http_retry_chain_run_wait(ngx_http_retry_chain_run_t *run,
     ngx_msec_t delay);
 static void ngx_http_retry_chain_run_timer(ngx_http_retry_chain_run_t *run,
@@ -444,8 +446,7 @@ static ngx_int_t
 ngx_http_retry_chain_run_keep(ngx_http_retry_chain_run_t *run,
     ngx_http_retry_chain_attempt_t *at)
 {
-    ngx_str_t                  *peer;
-    ngx_uint_t                  i;
+    ngx_uint_t                  i, n;
     ngx_array_t                *states;
     ngx_pool_cleanup_t         *cln;
     ngx_http_request_t         *r;
@@ -455,7 +456,12 @@ ngx_http_retry_chain_run_keep(ngx_http_retry_chain_run_t *run,
     states = at->request->upstream_states;
 
     if (states && run->states == NULL) {
-        run->states = ngx_array_create(r->pool, states->nelts + 2,
+
+        /* each attempt adds a separator and, as a rule, one state */
+
+        n = 2 * ngx_min(run->plan->attempts, NGX_HTTP_RETRY_CHAIN_MAX_STEPS);
+
+        run->states = ngx_array_create(r->pool, ngx_max(states->nelts, n),
                                        sizeof(ngx_http_upstream_state_t));
         if (run->states == NULL) {
             return NGX_ERROR;
@@ -474,22 +480,11 @@ ngx_http_retry_chain_run_keep(ngx_http_retry_chain_run_t *run,
 
         for (i = at->states; i < run->states->nelts; i++) {
 
-            if (state[i].peer == NULL) {
-                continue;
-            }
-
-            peer = ngx_palloc(r->pool, sizeof(ngx_str_t));
-            if (peer == NULL) {
+            if (ngx_http_retry_chain_run_keep_peer(r->pool, state, i)
+                != NGX_OK)
+            {
                 return NGX_ERROR;
             }
-
-            peer->len = state[i].peer->len;
-            peer->data = ngx_pstrdup(r->pool, state[i].peer);
-            if (peer->data == NULL) {
-                return NGX_ERROR;
-            }
-
-            state[i].peer = peer;
         }
     }
 
@@ -505,6 +500,49 @@ ngx_http_retry_chain_run_keep(ngx_http_retry_chain_run_t *run,
     }
 
     run->attempt = NULL;
+
+    return NGX_OK;
+}
+
+
+/* the name of a peer; most attempts go to one that has been tried before */
+
+static ngx_int_t
+ngx_http_retry_chain_run_keep_peer(ngx_pool_t *pool,
+    ngx_http_upstream_state_t *state, ngx_uint_t n)
+{
+    ngx_str_t   *peer, *name;
+    ngx_uint_t   i;
+
+    name = state[n].peer;
+
+    if (name == NULL) {
+        return NGX_OK;
+    }
+
+    for (i = 0; i < n; i++) {
+        peer = state[i].peer;
+
+        if (peer && peer->len == name->len
+            && ngx_memcmp(peer->data, name->data, name->len) == 0)
+        {
+            state[n].peer = peer;
+            return NGX_OK;
+        }
+    }
+
+    peer = ngx_palloc(pool, sizeof(ngx_str_t));
+    if (peer == NULL) {
+        return NGX_ERROR;
+    }
+
+    peer->len = name->len;
+    peer->data = ngx_pstrdup(pool, name);
+    if (peer->data == NULL) {
+        return NGX_ERROR;
+    }
+
+    state[n].peer = peer;
 
     return NGX_OK;
 }
@@ -627,7 +665,7 @@ ngx_http_retry_chain_run_cleanup(void *data)
 static void
 ngx_http_retry_chain_run_free_pool(void *data)
 {
-    ngx_destroy_pool(data);
+    ngx_http_retry_chain_attempt_pool_free(data);
 }
 
 
@@ -639,6 +677,6 @@ ngx_http_retry_chain_run_pool_cleanup(void *data)
     ngx_http_retry_chain_record_untimer(run);
 
     if (run->attempt) {
-        ngx_destroy_pool(run->attempt->pool);
+        ngx_http_retry_chain_attempt_pool_free(run->attempt->pool);
     }
 }

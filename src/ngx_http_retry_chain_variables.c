@@ -284,7 +284,7 @@ ngx_http_retry_chain_item_status(u_char *p,
         return p;
     }
 
-    return ngx_sprintf(p, "%ui", record->outcome.status);
+    return ngx_sprintf(p, "%ui", (ngx_uint_t) record->outcome.status);
 }
 
 
