@@ -168,6 +168,16 @@ ngx_http_retry_chain_attempt_pool_free(ngx_pool_t *pool)
 }
 
 
+void
+ngx_http_retry_chain_attempt_exit(ngx_cycle_t *cycle)
+{
+    while (ngx_http_retry_chain_nfree) {
+        ngx_destroy_pool(
+            ngx_http_retry_chain_free_pools[--ngx_http_retry_chain_nfree]);
+    }
+}
+
+
 /*
  * The main request lends its "pool" field, so that the clone lies in the pool
  * of the attempt.  The clone is active but not among the postponed requests:
@@ -311,6 +321,8 @@ ngx_http_retry_chain_attempt_done(ngx_http_request_t *sr, void *data,
     if (r->filter_finalize && rc == NGX_ERROR) {
 
         /* a filter has answered already, the request ends here */
+
+        at->replaced = 1;
 
         return rc;
     }

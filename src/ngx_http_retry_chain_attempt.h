@@ -49,6 +49,7 @@ struct ngx_http_retry_chain_attempt_s {
     unsigned                           discarding:1;
     unsigned                           expired:1;   /* aborted by a timeout */
     unsigned                           redirected:1;
+    unsigned                           replaced:1;  /* by a filter */
     unsigned                           complete:1;  /* end of the body seen */
     unsigned                           aio:1;       /* of the main request */
     unsigned                           done:1;
@@ -87,6 +88,9 @@ ngx_int_t ngx_http_retry_chain_attempt_free(ngx_http_retry_chain_attempt_t *at);
 
 /* the pool of an attempt that nothing refers to; its cleanups are run */
 void ngx_http_retry_chain_attempt_pool_free(ngx_pool_t *pool);
+
+/* at the end of a worker */
+void ngx_http_retry_chain_attempt_exit(ngx_cycle_t *cycle);
 
 /* the attempt whose clone "r" is, or NULL */
 #define ngx_http_retry_chain_attempt_get(r)                                   \

@@ -126,7 +126,7 @@ ngx_module_t  ngx_http_retry_chain_module = {
     NULL,                                      /* init process */
     NULL,                                      /* init thread */
     NULL,                                      /* exit thread */
-    NULL,                                      /* exit process */
+    ngx_http_retry_chain_attempt_exit,         /* exit process */
     NULL,                                      /* exit master */
     NGX_MODULE_V1_PADDING
 };

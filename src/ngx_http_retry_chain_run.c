@@ -642,9 +642,20 @@ ngx_http_retry_chain_run_cleanup(void *data)
 {
     ngx_http_retry_chain_run_t *run = data;
 
-    /* an attempt that waits for a thread may still end, but nobody waits */
+    ngx_http_retry_chain_result_e  result;
+
+    result = NGX_HTTP_RETRY_CHAIN_ABORTED;
 
     if (run->attempt) {
+
+        /* a 412 or 416 made of the reply that was being relayed */
+
+        if (run->attempt->replaced && !run->request->connection->error) {
+            result = run->verdict.result;
+        }
+
+        /* one that waits for a thread may still end, but nobody waits */
+
         run->attempt->done = 1;
     }
 
@@ -652,7 +663,7 @@ ngx_http_retry_chain_run_cleanup(void *data)
 
     case NGX_HTTP_RETRY_CHAIN_RUN_ATTEMPT:
     case NGX_HTTP_RETRY_CHAIN_RUN_WAIT:
-        ngx_http_retry_chain_answer_finish(run, NGX_HTTP_RETRY_CHAIN_ABORTED);
+        ngx_http_retry_chain_answer_finish(run, result);
         break;
 
     default:
