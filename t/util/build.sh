@@ -109,6 +109,40 @@ build()
 }
 
 
+# keep_cycle: nginx -t, and a refused configuration, end without freeing memory
+# of the configuration; a pointer to it, instead of a suppression that would
+# hide leaks of directives, too
+
+keep_cycle()
+{
+    cat >"$out/keep.c" <<'_EOC_'
+#include <ngx_config.h>
+#include <ngx_core.h>
+
+ngx_cycle_t *__real_ngx_init_cycle(ngx_cycle_t *old);
+ngx_cycle_t *__wrap_ngx_init_cycle(ngx_cycle_t *old);
+
+void *volatile  retry_chain_kept;
+
+ngx_cycle_t *
+__wrap_ngx_init_cycle(ngx_cycle_t *old)
+{
+    ngx_cycle_t  *cycle;
+
+    cycle = __real_ngx_init_cycle(old);
+    retry_chain_kept = cycle ? (void *) cycle : (void *) old->pool;
+
+    return cycle;
+}
+_EOC_
+
+    $cc -c -O1 -g -I src/core -I src/event -I src/event/modules \
+        -I src/event/quic -I src/os/unix -I objs -o "$out/keep.o" "$out/keep.c"
+
+    link=(LINK="$cc $out/keep.o -Wl,--wrap=ngx_init_cycle")
+}
+
+
 # give FILE: never write into a file that a running nginx has mapped
 
 give()
@@ -122,7 +156,10 @@ give()
 cd "$out/src"
 
 if [ "$kind" != module ]; then
-    build binary >"$out/make.log" 2>&1 \
+    link=()
+    [ "$kind" != asan ] || keep_cycle
+
+    build binary "${link[@]}" >"$out/make.log" 2>&1 \
         || { tail -n 40 "$out/make.log" >&2; exit 1; }
 
     give objs/nginx
