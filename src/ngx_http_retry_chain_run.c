@@ -661,6 +661,11 @@ ngx_http_retry_chain_run_cleanup(void *data)
 
     switch (run->state) {
 
+    case NGX_HTTP_RETRY_CHAIN_RUN_BODY:
+        run->result = result;
+        ngx_http_retry_chain_record_state(run, NGX_HTTP_RETRY_CHAIN_RUN_DONE);
+        break;
+
     case NGX_HTTP_RETRY_CHAIN_RUN_ATTEMPT:
     case NGX_HTTP_RETRY_CHAIN_RUN_WAIT:
         ngx_http_retry_chain_answer_finish(run, result);
