@@ -195,6 +195,11 @@ server {
         retry_chain good wait=300ms;
         proxy_pass http://\$retry_chain_upstream;
     }
+    location = /close_wait {
+        retry_chain close_slow;
+        retry_chain good wait=1s;
+        proxy_pass http://\$retry_chain_upstream;
+    }
     location = /redirected {
         retry_chain away away_at good;
         proxy_pass http://\$retry_chain_upstream;
@@ -346,6 +351,11 @@ cmp_ok((cut_events('slow'))[0][1], '>=', 0.28, 'cut after the wait');
 cmp_ok($took, '>=', 0.29, 'the wait is no shorter for it');
 cmp_ok($took, '<', 3, 'nor longer');
 
+ways_reset();
+is(shape($n->ask('/close_wait')), $plain, 'a connection that cannot be kept');
+$n->wait_for(sub { cuts('close_slow') });
+cmp_ok((cut_events('close_slow'))[0][1], '<', 0.5, 'is not read from, to wait');
+
 
 # ---- nothing is left of it --------------------------------------------------
 
@@ -405,7 +415,7 @@ sub shape {
 
 sub connections {
     my ($name) = @_;
-    return join ' ', ways_calls() =~ /^\Q$name\E ([\d.]+) [A-Z\/]/mg;
+    return join ' ', ways_calls() =~ /^\Q$name\E ([\d.]+) [A-Z]/mg;
 }
 
 
