@@ -609,14 +609,16 @@ sub ask {
 
     ways_reset();
 
-    my $client = $n->connect();
+    return $n->until_logged(sub {
+        my $client = $n->connect();
 
-    for my $i (0 .. $#parts) {
-        sleep 0.005 if $i;
-        Ways::Nginx::send_all($client, $parts[$i]);
-    }
+        for my $i (0 .. $#parts) {
+            sleep 0.005 if $i;
+            Ways::Nginx::send_all($client, $parts[$i]);
+        }
 
-    return Ways::Nginx::answer(Ways::Nginx::read_all($client));
+        return Ways::Nginx::answer(Ways::Nginx::read_all($client));
+    });
 }
 
 
@@ -625,20 +627,16 @@ sub ask {
 sub leave {
     my (@parts) = @_;
 
-    my $lines = () = $n->access() =~ /\n/g;
-
     ways_reset();
 
-    my $client = $n->connect();
+    $n->until_logged(sub {
+        my $client = $n->connect();
 
-    for my $part (@parts) {
-        Ways::Nginx::send_all($client, $part);
-        sleep 0.01;
-    }
-
-    close $client;
-
-    $n->wait_for(sub { (() = $n->access() =~ /\n/g) > $lines });
+        for my $part (@parts) {
+            Ways::Nginx::send_all($client, $part);
+            sleep 0.01;
+        }
+    });
 }
 
 
@@ -710,8 +708,10 @@ sub h2 {
     print $out $body;
     close $out;
 
-    my $got = `curl -s -g --http2-prior-knowledge --max-time 5 --data-binary \@$dir/body -w ' %{http_code}' --unix-socket $dir/h2 http://a$uri`;
-    my $code = $? >> 8;
+    return $n->until_logged(sub {
+        my $got = `curl -s -g --http2-prior-knowledge --max-time 5 --data-binary \@$dir/body -w ' %{http_code}' --unix-socket $dir/h2 http://a$uri`;
+        my $code = $? >> 8;
 
-    return $got =~ s/^(.*) (\d+)$/$code $2 $1/sr;
+        return $got =~ s/^(.*) (\d+)$/$code $2 $1/sr;
+    });
 }

@@ -297,6 +297,22 @@ sub wait_for {
 }
 
 
+# $what, and the line of the access log that it makes: nginx writes it after the
+# client has everything
+
+sub until_logged {
+    my ($self, $what) = @_;
+
+    my $count = sub { scalar(() = $self->access() =~ /\n/g) };
+    my $lines = $count->();
+    my $got = $what->();
+
+    $self->wait_for(sub { $count->() > $lines });
+
+    return $got;
+}
+
+
 sub workers {
     my ($self) = @_;
 
