@@ -146,11 +146,16 @@ my %modes = (
 my @heads = qw(head head_chunked head_close);
 my $locations = '';
 
+# a busy machine must not be what makes a body come too late
+
+my %wait = (pieces => 'wait=400ms', chunk_pieces => 'wait=400ms');
+
 for my $mode (sort keys %modes) {
     $locations .= <<"EOC" for @names, @heads;
 location = /$mode/$_ {
     $modes{$mode}
-    retry_chain $_ good;
+    retry_chain $_;
+    retry_chain good @{[$wait{$_} // '']};
     proxy_pass http://\$retry_chain_upstream;
 }
 EOC
