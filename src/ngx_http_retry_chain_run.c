@@ -9,6 +9,7 @@
 #include <ngx_http.h>
 #include "ngx_http_retry_chain_run.h"
 #include "ngx_http_retry_chain_answer.h"
+#include "ngx_http_retry_chain_keep.h"
 #include "ngx_http_retry_chain_lend.h"
 
 
@@ -31,10 +32,6 @@ static void ngx_http_retry_chain_run_judge(ngx_http_retry_chain_run_t *run,
     ngx_http_retry_chain_attempt_t *at);
 static void ngx_http_retry_chain_run_ended(ngx_http_retry_chain_run_t *run);
 static void ngx_http_retry_chain_run_next(ngx_http_retry_chain_run_t *run);
-static ngx_int_t ngx_http_retry_chain_run_keep(ngx_http_retry_chain_run_t *run,
-    ngx_http_retry_chain_attempt_t *at);
-static ngx_int_t ngx_http_retry_chain_run_keep_peer(ngx_pool_t *pool,
-    ngx_http_upstream_state_t *state, ngx_uint_t n);
 static void ngx_http_retry_chain_run_wait(ngx_http_retry_chain_run_t *run,
     ngx_msec_t delay);
 static void ngx_http_retry_chain_run_timer(ngx_http_retry_chain_run_t *run,
@@ -43,7 +40,6 @@ static ngx_msec_int_t ngx_http_retry_chain_run_left(
     ngx_http_retry_chain_run_t *run);
 static ngx_uint_t ngx_http_retry_chain_run_keyed(ngx_http_request_t *r);
 static void ngx_http_retry_chain_run_cleanup(void *data);
-static void ngx_http_retry_chain_run_free_pool(void *data);
 static void ngx_http_retry_chain_run_pool_cleanup(void *data);
 
 
@@ -413,14 +409,12 @@ ngx_http_retry_chain_run_ended(ngx_http_retry_chain_run_t *run)
 static void
 ngx_http_retry_chain_run_next(ngx_http_retry_chain_run_t *run)
 {
-    ngx_msec_int_t                   delay;
-    ngx_http_request_t              *r;
-    ngx_http_retry_chain_attempt_t  *at;
+    ngx_msec_int_t       delay;
+    ngx_http_request_t  *r;
 
     r = run->request;
-    at = run->attempt;
 
-    if (ngx_http_retry_chain_run_keep(run, at) != NGX_OK) {
+    if (ngx_http_retry_chain_keep(run) != NGX_OK) {
         ngx_http_retry_chain_answer_finish(run, NGX_HTTP_RETRY_CHAIN_ABORTED);
         ngx_http_finalize_request(r, NGX_HTTP_INTERNAL_SERVER_ERROR);
         return;
@@ -434,117 +428,6 @@ ngx_http_retry_chain_run_next(ngx_http_retry_chain_run_t *run)
     }
 
     ngx_http_retry_chain_run_attempt(run);
-}
-
-
-/*
- * What has to outlive a discarded attempt: the upstream states, which seed the
- * next one so that $upstream_addr and the like show all of them.
- */
-
-static ngx_int_t
-ngx_http_retry_chain_run_keep(ngx_http_retry_chain_run_t *run,
-    ngx_http_retry_chain_attempt_t *at)
-{
-    ngx_uint_t                  i, n;
-    ngx_array_t                *states;
-    ngx_pool_cleanup_t         *cln;
-    ngx_http_request_t         *r;
-    ngx_http_upstream_state_t  *state;
-
-    r = run->request;
-    states = at->request->upstream_states;
-
-    if (states && run->states == NULL) {
-
-        /* each attempt adds a separator and, as a rule, one state */
-
-        n = 2 * ngx_min(run->plan->attempts, NGX_HTTP_RETRY_CHAIN_MAX_STEPS);
-
-        run->states = ngx_array_create(r->pool, ngx_max(states->nelts, n),
-                                       sizeof(ngx_http_upstream_state_t));
-        if (run->states == NULL) {
-            return NGX_ERROR;
-        }
-
-        state = ngx_array_push_n(run->states, states->nelts);
-        if (state == NULL) {
-            return NGX_ERROR;
-        }
-
-        ngx_memcpy(state, states->elts, states->nelts * states->size);
-    }
-
-    if (run->states) {
-        state = run->states->elts;
-
-        for (i = at->states; i < run->states->nelts; i++) {
-
-            if (ngx_http_retry_chain_run_keep_peer(r->pool, state, i)
-                != NGX_OK)
-            {
-                return NGX_ERROR;
-            }
-        }
-    }
-
-    if (ngx_http_retry_chain_attempt_free(at) != NGX_OK) {
-
-        cln = ngx_pool_cleanup_add(r->pool, 0);
-        if (cln == NULL) {
-            return NGX_ERROR;
-        }
-
-        cln->handler = ngx_http_retry_chain_run_free_pool;
-        cln->data = at->pool;
-    }
-
-    run->attempt = NULL;
-
-    return NGX_OK;
-}
-
-
-/* the name of a peer; most attempts go to one that has been tried before */
-
-static ngx_int_t
-ngx_http_retry_chain_run_keep_peer(ngx_pool_t *pool,
-    ngx_http_upstream_state_t *state, ngx_uint_t n)
-{
-    ngx_str_t   *peer, *name;
-    ngx_uint_t   i;
-
-    name = state[n].peer;
-
-    if (name == NULL) {
-        return NGX_OK;
-    }
-
-    for (i = 0; i < n; i++) {
-        peer = state[i].peer;
-
-        if (peer && peer->len == name->len
-            && ngx_memcmp(peer->data, name->data, name->len) == 0)
-        {
-            state[n].peer = peer;
-            return NGX_OK;
-        }
-    }
-
-    peer = ngx_palloc(pool, sizeof(ngx_str_t));
-    if (peer == NULL) {
-        return NGX_ERROR;
-    }
-
-    peer->len = name->len;
-    peer->data = ngx_pstrdup(pool, name);
-    if (peer->data == NULL) {
-        return NGX_ERROR;
-    }
-
-    state[n].peer = peer;
-
-    return NGX_OK;
 }
 
 
@@ -675,13 +558,6 @@ ngx_http_retry_chain_run_cleanup(void *data)
         ngx_http_retry_chain_record_untimer(run);
         break;
     }
-}
-
-
-static void
-ngx_http_retry_chain_run_free_pool(void *data)
-{
-    ngx_http_retry_chain_attempt_pool_free(data);
 }
 
 
