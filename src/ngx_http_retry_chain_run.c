@@ -34,6 +34,7 @@ static void ngx_http_retry_chain_run_ended(ngx_http_retry_chain_run_t *run);
 static void ngx_http_retry_chain_run_next(ngx_http_retry_chain_run_t *run);
 static void ngx_http_retry_chain_run_wait(ngx_http_retry_chain_run_t *run,
     ngx_msec_t delay);
+static ngx_int_t ngx_http_retry_chain_run_watch(ngx_http_request_t *r);
 static void ngx_http_retry_chain_run_timer(ngx_http_retry_chain_run_t *run,
     ngx_msec_t timer);
 static ngx_msec_int_t ngx_http_retry_chain_run_left(
@@ -294,6 +295,14 @@ ngx_http_retry_chain_run_header(ngx_http_retry_chain_attempt_t *at)
 
     ngx_http_retry_chain_run_timer(run, ngx_max(run->verdict.delay,
                                            NGX_HTTP_RETRY_CHAIN_DISCARD_TIME));
+
+    if (at->request->read_event_handler == ngx_http_request_empty_handler) {
+
+        /* an attempt may ignore that the client is gone, a wait does not */
+
+        (void) ngx_http_retry_chain_run_watch(at->request);
+    }
+
     return NGX_DECLINED;
 }
 
@@ -444,18 +453,33 @@ ngx_http_retry_chain_run_wait(ngx_http_retry_chain_run_t *run, ngx_msec_t delay)
 
     c->log->action = "waiting for the next attempt";
 
-    r->read_event_handler = ngx_http_test_reading;
-
-    if (c->read->ready) {
-        ngx_post_event(c->read, &ngx_posted_events);
-
-    } else if (ngx_handle_read_event(c->read, 0) != NGX_OK) {
+    if (ngx_http_retry_chain_run_watch(r) != NGX_OK) {
         ngx_http_retry_chain_answer_finish(run, NGX_HTTP_RETRY_CHAIN_ABORTED);
         ngx_http_finalize_request(r, NGX_HTTP_INTERNAL_SERVER_ERROR);
         return;
     }
 
     ngx_http_retry_chain_run_timer(run, delay);
+}
+
+
+/* a client that goes away, or has gone, ends the request */
+
+static ngx_int_t
+ngx_http_retry_chain_run_watch(ngx_http_request_t *r)
+{
+    ngx_event_t  *rev;
+
+    rev = r->connection->read;
+
+    r->read_event_handler = ngx_http_test_reading;
+
+    if (rev->ready) {
+        ngx_post_event(rev, &ngx_posted_events);
+        return NGX_OK;
+    }
+
+    return ngx_handle_read_event(rev, 0);
 }
 
 
