@@ -444,11 +444,3 @@ sub cut_events {
 sub last_line {
     return (split /\n/, $n->access())[-1];
 }
-
-
-sub fcgi {
-    my ($req, $out) = @_;
-
-    return pack('CCnnCC', 1, 6, $req->{id}, length $out, 0, 0) . $out
-           . pack('CCnnCC', 1, 3, $req->{id}, 8, 0, 0) . "\0" x 8;
-}

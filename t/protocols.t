@@ -17,15 +17,13 @@ use Socket qw(SOL_SOCKET SO_LINGER);
 use Test::More;
 
 use Ways;
-use Ways::Nginx;
+use Ways::Nginx qw(request shape);
 
 my $owner = $$;
 my @children;
 
-my $nginx = $ENV{TEST_NGINX_BINARY} || 'nginx';
-my $has = `$nginx -V 2>&1`;
-my $ssl = $has =~ /http_ssl_module/ && `openssl version` =~ /OpenSSL/;
-my $v2 = $has =~ /http_v2_module/;
+my $ssl = Ways::Nginx::has_tls();
+my $v2 = Ways::Nginx::has('http_v2_module');
 
 my $some = lines(9_000);
 
@@ -539,14 +537,6 @@ sub put {
 }
 
 
-sub fcgi {
-    my ($req, $out) = @_;
-
-    return pack('CCnnCC', 1, 6, $req->{id}, length $out, 0, 0) . $out
-           . pack('CCnnCC', 1, 3, $req->{id}, 8, 0, 0) . "\0" x 8;
-}
-
-
 # reads something of what comes, resets the connection
 
 sub resetter {
@@ -601,17 +591,6 @@ sub openssl {
 }
 
 
-sub request {
-    my ($method, $uri, $body, $keep) = @_;
-
-    my $length = length $body ? 'Content-Length: ' . length($body) . "\r\n"
-                              : '';
-
-    return "$method $uri HTTP/1.1\r\nHost: a\r\n"
-           . ($keep ? '' : "Connection: close\r\n") . "$length\r\n$body";
-}
-
-
 sub ask {
     my ($method, $uri, $body) = @_;
 
@@ -620,16 +599,6 @@ sub ask {
     return $n->until_logged(sub {
         $n->ask(request($method, $uri, $body // ''), timeout => 15);
     });
-}
-
-
-# all that the client gets, but for the time
-
-sub shape {
-    my ($x) = @_;
-
-    return "$x->{end} " . sum($x->{body}) . ' ' . ($x->{trailer} // '') . "\n"
-           . $x->{head} =~ s/^Date: .*\r\n//mr;
 }
 
 

@@ -580,14 +580,6 @@ sub echo {
 }
 
 
-sub fcgi {
-    my ($req, $out) = @_;
-
-    return pack('CCnnCC', 1, 6, $req->{id}, length $out, 0, 0) . $out
-           . pack('CCnnCC', 1, 3, $req->{id}, 8, 0, 0) . "\0" x 8;
-}
-
-
 sub head {
     my ($method, $uri, $headers, $keep) = @_;
 

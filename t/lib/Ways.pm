@@ -43,7 +43,7 @@ use Differ::Backend;
 
 our @ISA = qw(Exporter Differ::Backend);
 our @EXPORT = qw(ways ways_blocks ways_upstreams ways_dir ways_reset
-                 ways_calls ways_events reply chunks lines sum);
+                 ways_calls ways_events reply chunks fcgi lines sum);
 
 my ($dir, $pid, $owner);
 my %ways = (ok => \&ok);
@@ -66,6 +66,16 @@ sub reply {
 sub chunks {
     return join '', (map { sprintf("%x\r\n%s\r\n", length $_, $_) }
                      grep { length $_ } @_), "0\r\n\r\n";
+}
+
+
+# what a FastCGI program says
+
+sub fcgi {
+    my ($req, $out) = @_;
+
+    return pack('CCnnCC', 1, 6, $req->{id}, length $out, 0, 0) . $out
+           . pack('CCnnCC', 1, 3, $req->{id}, 8, 0, 0) . "\0" x 8;
 }
 
 

@@ -3,10 +3,11 @@ package Ways::H2;
 # A client that speaks HTTP/2 frame by frame, for what programs do not do: many
 # streams at once, windows that open when we say so, resets in the middle.
 #
-#   my $c = Ways::H2->new($socket, window => 1000);
+#   my $c = Ways::H2->connect($n, window => 1000);
 #   my $id = $c->ask(PUT => '/uri', body => $bytes, length => 1);
 #   $c->until(sub { $c->ended($id) });
 #   $c->stream($id)                     status, length, body, end
+#   $c->outline($id)                    "200 body complete"
 #
 # A stream's "end" is "complete", "reset N" or empty.  Without "window" the
 # windows are opened again as data come.
@@ -15,6 +16,7 @@ use strict;
 use warnings;
 
 use IO::Select;
+use IO::Socket::UNIX;
 use Time::HiRes qw(time);
 
 use Ways::Nginx;
@@ -22,6 +24,17 @@ use Ways::Nginx;
 my %index = (GET => 2, POST => 3);
 my %status = (8 => 200, 9 => 204, 10 => 206, 11 => 304, 12 => 400, 13 => 404,
               14 => 500);
+
+
+# to the socket "h2" of a Ways::Nginx
+
+sub connect {
+    my ($class, $n, %arg) = @_;
+
+    my $s = IO::Socket::UNIX->new(Peer => "$n->{dir}/h2") or die "h2: $!";
+
+    return $class->new($s, %arg);
+}
 
 
 sub new {
@@ -127,6 +140,16 @@ sub open_window {
 sub stream {
     my ($self, $id) = @_;
     return $self->{streams}{$id};
+}
+
+
+sub outline {
+    my ($self, $id) = @_;
+
+    my $stream = $self->{streams}{$id};
+
+    return "$stream->{status} " . $stream->{body} =~ s/\n\z//r
+           . " $stream->{end}";
 }
 
 

@@ -7,10 +7,13 @@ package Ways::Nginx;
 #
 # The http part listens where %%PORT%% says.  The ways of Ways.pm are upstream
 # groups.  TEST_NGINX_USE_VALGRIND works as for Test::Nginx.
+#
+# request() and shape() are functions, exported when asked for.
 
 use strict;
 use warnings;
 
+use Exporter 'import';
 use File::Path qw(remove_tree);
 use File::Temp qw(tempdir);
 use IO::Select;
@@ -20,17 +23,55 @@ use Time::HiRes qw(time sleep);
 
 use Ways;
 
+our @EXPORT_OK = qw(request shape);
+
 my $next_port = $ENV{TEST_NGINX_SERVER_PORT} || 19840;
 my $valgrind = $ENV{TEST_NGINX_USE_VALGRIND};
 my $slow = $valgrind ? 10 : $ENV{ASAN_OPTIONS} ? 3 : 1;
 my %running;
 my $owner = $$;
+my $built;
 
 $ENV{PATH} .= ':/usr/sbin:/sbin';
 
 
 sub slow {
     return $slow;
+}
+
+
+# whether nginx is built --with-...
+
+sub has {
+    my ($what) = @_;
+
+    $built //= `@{[ $ENV{TEST_NGINX_BINARY} || 'nginx' ]} -V 2>&1`;
+
+    return scalar $built =~ /--with-\Q$what\E/;
+}
+
+
+# whether it has TLS, and there is a program to make certificates
+
+sub has_tls {
+    return has('http_ssl_module') && `openssl version` =~ /OpenSSL/;
+}
+
+
+# for a server: the sockets "h2" and "tls" as far as nginx has them
+
+sub other_listens {
+    my $v2 = has('http_v2_module');
+    my $listen = $v2 ? 'listen unix:%%DIR%%/h2 http2;' : '';
+
+    return $listen if !has_tls();
+
+    my $cert = tempdir('retry_chain_cert.XXXXXX', TMPDIR => 1, CLEANUP => 1);
+
+    `openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 30 -subj /CN=a -keyout $cert/key -out $cert/cert 2>&1`;
+
+    return $listen . 'listen unix:%%DIR%%/tls ssl' . ($v2 ? ' http2;' : ';')
+           . "ssl_certificate $cert/cert; ssl_certificate_key $cert/key;";
 }
 
 
@@ -173,6 +214,19 @@ sub send_all {
 }
 
 
+# a request that get() takes
+
+sub request {
+    my ($method, $uri, $body, $keep) = @_;
+
+    my $length = length $body ? 'Content-Length: ' . length($body) . "\r\n"
+                              : '';
+
+    return "$method $uri HTTP/1.1\r\nHost: a\r\n"
+           . ($keep ? '' : "Connection: close\r\n") . "$length\r\n$body";
+}
+
+
 # get() taken apart
 
 sub ask {
@@ -235,6 +289,16 @@ sub answer {
     }
 
     return \%a;
+}
+
+
+# all of an answer that the client gets, but for the time
+
+sub shape {
+    my ($x) = @_;
+
+    return "$x->{end} " . sum($x->{body}) . ' ' . ($x->{trailer} // '') . "\n"
+           . $x->{head} =~ s/^Date: .*\r\n//mr;
 }
 
 
