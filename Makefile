@@ -3,7 +3,8 @@
 #   NGINX_SRC=DIR    build against this nginx source tree (1.22 or newer) instead
 #                  of the installed nginx; its binary and module are in
 #                  build/nginx-VERSION
-#   TESTS="..."    the test files of suite, asan, valgrind and static
+#   TESTS="..."    the test files of suite, asan, valgrind, static and newer
+#   SUITE=NAME     the Debian release of newer
 #   CC, FUZZ_TIME (seconds per fuzz target), TEST_JOBS
 
 MODULE = ngx_http_retry_chain_module.so
@@ -12,6 +13,7 @@ DEV = /usr/share/nginx/src
 
 TESTS = $(wildcard t/*.t)
 FUZZ_TIME = 20
+SUITE = testing
 
 # recursively expanded: only what is asked for is read, after the set-up
 
@@ -38,7 +40,7 @@ export TEST_JOBS
 
 
 .PHONY: build nginx demo test unit unit-build suite fuzz asan valgrind static \
-        lint style layers bench clean help source
+        newer lint style layers bench clean help source
 
 
 build: $(SOURCE)/src/core/nginx.h ## build/ngx_http_retry_chain_module.so (the default)
@@ -115,6 +117,11 @@ static: source ## the suite with the module linked into nginx
 	@$(UTIL)/build.sh static $(FULL) build/static-$(VERSION)
 	@TEST_NGINX_BINARY=$(CURDIR)/build/static-$(VERSION)/nginx \
 	    TEST_NGINX_LOAD_MODULES= $(UTIL)/run-tests $(TESTS)
+
+
+newer: ## the suite with the nginx of a newer Debian: SUITE=testing
+	@$(UTIL)/setup.sh newer
+	@$(UTIL)/newer.sh $(SUITE) $(TESTS)
 
 
 lint: build ## clang-tidy and cppcheck

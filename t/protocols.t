@@ -285,7 +285,8 @@ EOC
     for my $protocol ('TLSv1.2', 'TLSv1.3') {
         for my $reuse ('on', 'off') {
             my $ssl = "proxy_ssl_protocols $protocol;"
-                      . "proxy_ssl_session_reuse $reuse;";
+                      . "proxy_ssl_session_reuse $reuse;"
+                      . 'proxy_http_version 1.0;';
 
             $tls_locations .= <<"EOC";
 location = /reuse/$protocol/$reuse {

@@ -279,8 +279,11 @@ add(name => 'trailers-passed', at => '1.27.2',
     backend => always(reply(200, [@h, 'Transfer-Encoding: chunked',
         'Trailer: X-T']), "2\r\nok\r\n0\r\nX-T: yes\r\nX-U: no\r\n\r\n"));
 
+# since 1.29 nginx itself waits for more after an interim reply that it ignores
+
 for my $s (100, 102, 103, 199) {
     add(name => "interim-$s", conf => loc11(), two => 0,
+        late => $s != 103 && nginx_at('1.29.0'),
         backend => always("HTTP/1.1 $s Wait\r\nLink: </a>; rel=preload\r\n\r\n",
                           reply(200, \@h, $body)));
 }
@@ -289,6 +292,36 @@ add(name => 'early-hints', at => '1.29.0',
     conf => loc11('early_hints 1;'),
     backend => always("HTTP/1.1 103 Early\r\nLink: </a>; rel=preload\r\n\r\n",
                       [sleep => 0.05], reply(200, \@h, $body)));
+
+my $hint = "HTTP/1.1 103 Early\r\nLink: </a>; rel=preload\r\n\r\n";
+
+add(name => 'early-hints-twice', at => '1.29.0', want => qr/103.*103/s,
+    conf => loc11('early_hints 1; add_header Link "</c>";'),
+    req => rq('/', keep => 1) . probe(),
+    backend => always($hint, [sleep => 0.02], $hint =~ s/a>/b>/r,
+                      [sleep => 0.02], reply(200, [@h, 'Link: </d>'], $body)));
+
+add(name => 'early-hints-off', at => '1.29.0', conf => loc11(),
+    backend => always($hint, [sleep => 0.02], reply(200, \@h, $body)));
+
+add(name => 'early-hints-head', at => '1.29.0', conf => loc11('early_hints 1;'),
+    req => rq('HEAD /', keep => 1) . probe(),
+    backend => always($hint, [sleep => 0.02], reply(200, [@h,
+                      'Content-Length: 21'])));
+
+add(name => 'early-hints-only', at => '1.29.0', two => 0, want => qr/502/,
+    conf => loc11('early_hints 1;'),
+    backend => always($hint, [sleep => 0.02], [close => 1]));
+
+add(name => 'early-hints-cached', at => '1.29.0',
+    http => 'proxy_cache_path %%DIR%%/hints keys_zone=hints:1m;',
+    conf => loc11('early_hints 1; proxy_cache hints; proxy_cache_valid 1m;'),
+    req => [rq('/', keep => 1) . probe(), rq('/', keep => 1) . probe()],
+    backend => always($hint, [sleep => 0.02], reply(200, \@h, $body)));
+
+add(name => 'early-hints-http10', at => '1.29.0', conf => loc11('early_hints 1;'),
+    req => rq('/', v => '1.0'),
+    backend => always($hint, [sleep => 0.02], reply(200, \@h, $body)));
 
 
 # ---- bytes that are too many or too few ------------------------------------

@@ -268,7 +268,7 @@ add(name => 'sub-404', need => ['sub'], want => qr/slow/,
 add(name => 'sub-unbuffered', need => ['sub'], want => qr/slow/,
     conf => loc('sub_filter quick slow; proxy_buffering off;
                  proxy_http_version 1.1;'),
-    backend => sub { (reply(200, [@html, 'Content-Length: 8']), 'a q',
+    backend => sub { (reply(200, [@html, 'Content-Length: 7']), 'a q',
                       [sleep => 0.03], 'uick') },
     req => keep2('/'));
 

@@ -8,7 +8,6 @@ use strict;
 use warnings;
 
 use File::Basename qw(dirname);
-use File::Temp ();
 use POSIX ();
 use lib dirname(__FILE__) . '/lib';
 
@@ -309,6 +308,8 @@ my $origin = <<"END";
             proxy_buffering off;
             proxy_set_header X-Port "";
             proxy_set_header Te \$http_te;
+            proxy_ignore_headers X-Accel-Redirect;
+            proxy_pass_header X-Accel-Redirect;
             add_trailer grpc-status \$upstream_http_x_grpc always;
         }
     }
@@ -389,6 +390,119 @@ add(name => 'grpc-to-h2-client', need => ['v2'], listen => 'H2',
     backend => sub { reply(200, \@g, 'got ' . length $_[0]{body}) },
     norun => 1, loose => [@loose, 'bytes_sent'], want => qr/grpc-status: 0/,
     client => sub { nghttp($_[0], '-H', 'te: trailers', '/a') });
+
+
+# ---- HTTP/2 to the way out -------------------------------------------------
+
+my $up2 = 'proxy_pass http://127.0.0.1:%%ORIGINH2%%; proxy_http_version 2;
+    proxy_set_header X-Port %%BACKEND%%;';
+
+sub up2 {
+    my (%arg) = @_;
+
+    # it is the other nginx that closes the connection to the vendor
+    add(at => '1.29.4', need => ['v2'], loose => \@loose,
+        norm => sub { my ($t, $part) = @_;
+                      $t =~ s/^-- (?:open|done|closed.*)\n//mg
+                          if $part eq 'backend';
+                      $t },
+        backend => sub { reply(200, \@h, $body) }, req => keep2('/a'), %arg);
+}
+
+for my $b (['', ''], ['-unbuffered', 'proxy_buffering off;']) {
+    my ($k, $conf) = @$b;
+
+    for my $s (200, 204, 304, 404, 429, 503) {
+        up2(name => "up2-status-$s$k", conf => "location / { $up2 $conf }",
+            want => qr/\b$s\b/,
+            backend => sub { reply($s, [@h, 'Set-Cookie: a=1',
+                                        'Set-Cookie: b=2'],
+                                   $s =~ /04$/ && $s != 404 ? undef : $body) },
+            req => [keep2('/a?b=c'), keep2('HEAD /a'), rq('/a', v => '1.0')]);
+    }
+
+    up2(name => "up2-big$k", conf => "location / { $up2 $conf }",
+        backend => sub { reply(200, \@h, big(300_000)) },
+        loose => [@loose, 'bytes_sent', 'body_bytes_sent']);
+
+    up2(name => "up2-short$k", conf => "location / { $up2 $conf }",
+        loose => [@loose, 'bytes_sent', 'body_bytes_sent'],
+        backend => sub { (reply(200, [@h, 'Content-Length: 99']), 'abc',
+                          [sleep => 0.03], [close => 1]) });
+
+    up2(name => "up2-chunked$k", conf => "location / { $up2 $conf }",
+        backend => sub { (reply(200, [@h, 'Transfer-Encoding: chunked']),
+                          chunked('abc', 'def')) });
+}
+
+up2(name => 'up2-post', want => qr/got 200000/,
+    conf => "location / { $up2 client_body_buffer_size 16k; }",
+    backend => sub { reply(200, \@h, 'got ' . length $_[0]{body}) },
+    req => [keep2('POST /a', body => 'abc'), keep2('POST /a', body => ''),
+            keep2('PUT /a', body => big(200_000)),
+            rq('POST /a', h => ['Transfer-Encoding: chunked'])
+            . chunked('abc', 'defg')]);
+
+up2(name => 'up2-post-unbuffered', want => qr/got 3/, norun => 1,
+    conf => "location / { $up2 proxy_request_buffering off; }",
+    backend => sub { reply(200, \@h, 'got ' . length $_[0]{body}) },
+    req => keep2('POST /a', body => 'abc'));
+
+# an answer that comes before the body has been sent
+
+up2(name => 'up2-early', want => qr/413/, ignore => ['backend'],
+    conf => "location / { $up2 client_max_body_size 1m; }",
+    backend => sub { (reply(413, [@h, 'Connection: close'], $body),
+                      [close => 1]) },
+    req => keep2('POST /a', body => big(300_000)));
+
+up2(name => 'up2-trailers', want => qr/grpc-status: 0/i,
+    conf => "location / { $up2 proxy_pass_trailers on;
+             proxy_set_header TE trailers; }",
+    backend => sub { (reply(200, [@h, 'X-Grpc: 0',
+                                  'Transfer-Encoding: chunked']),
+                      chunked('abc')) },
+    req => keep2('/a', h => ['TE: trailers', 'Connection: TE']));
+
+up2(name => 'up2-refused', two => 0, want => qr/502/,
+    conf => 'location / { proxy_pass http://127.0.0.1:%%REFUSED%%;
+             proxy_http_version 2; }');
+
+up2(name => 'up2-not-http2', two => 0, want => qr/502/,
+    conf => "location / { $pass proxy_http_version 2; }",
+    backend => sub { "what?\r\n\r\n" });
+
+up2(name => 'up2-error-page', want => qr/named/,
+    conf => "location / { $up2 proxy_intercept_errors on; error_page 503 = \@e; }
+             location \@e { return 200 named; }",
+    backend => sub { reply(503, \@h, $body) });
+
+up2(name => 'up2-cache', want => qr/HIT/,
+    http => 'proxy_cache_path %%DIR%%/up2cache keys_zone=up2:1m;',
+    conf => "location / { $up2 proxy_cache up2; proxy_cache_key \$host\$uri;
+        proxy_cache_valid 200 5m; add_header X-Cache \$upstream_cache_status; }",
+    req => [keep2('/a'), keep2('/a'), keep2('HEAD /a'),
+            keep2('/a', h => ['Range: bytes=1-3'])]);
+
+up2(name => 'up2-keep',
+    http => 'upstream up2-keep { server 127.0.0.1:%%ORIGINH2%%; keepalive 2; }',
+    conf => "location / { $up2 }" =~ s/proxy_pass [^;]+;/proxy_pass
+        http:\/\/up2-keep;/r,
+    backend => sub { reply($_[0]{n} == 2 ? 500 : 200, \@h, $body) },
+    req => [keep2('/1'), keep2('/2'), keep2('/3')]);
+
+up2(name => 'up2-ssi', unordered => 1, want => qr/a \[b\] c/,
+    conf => "location / { $up2 ssi on; }",
+    backend => sub { reply(200, ['Content-Type: text/html'],
+        $_[0]{uri} eq '/a' ? 'a <!--#include virtual="/b" --> c' : '[b]') });
+
+up2(name => 'up2-redirect', want => qr/403/,
+    conf => "location / { $up2 } location /no { deny all; }",
+    backend => sub { reply(200, ['X-Accel-Redirect: /no'], 'x') });
+
+up2(name => 'up2-variables', want => qr/x-v: 127/i,
+    conf => "location / { $up2 proxy_set_header X-V
+             '\$proxy_host \$proxy_port \$proxy_add_x_forwarded_for'; }");
 
 
 # ---- HTTP/2 clients --------------------------------------------------------
@@ -534,6 +648,11 @@ h2(name => 'h2-cache', want => qr/HIT/,
        add_header X-Cache $upstream_cache_status;'),
    backend => sub { reply(200, [@h, @cond], $body) },
    client => sub { nghttp($_[0], '/a') for 1 .. 2 });
+
+h2(name => 'h2-early-hints', at => '1.29.0', want => qr/:status: 103/,
+   conf => loc('early_hints 1; proxy_http_version 1.1;'),
+   backend => sub { ("HTTP/1.1 103 Early\r\nLink: </a>; rel=preload\r\n\r\n",
+                     [sleep => 0.02], reply(200, \@h, $body)) });
 
 h2(name => 'h2-ssi', unordered => 1, conf => loc('ssi on;'),
    backend => sub { reply(200, ['Content-Type: text/html'],
@@ -813,22 +932,10 @@ add(name => 'zz-reload-in-body', conf => loc('proxy_buffering off;'),
     });
 
 
-my %files;
+my %files = differ_certificate();
 
-if (have_program('openssl')) {
-    my $t = File::Temp::tempdir('differ-cert-XXXXXX', TMPDIR => 1,
-                                CLEANUP => 1);
-    system("openssl req -x509 -newkey rsa:2048 -nodes -days 30 -subj /CN=x "
-           . "-keyout $t/key -out $t/cert >/dev/null 2>&1");
-
-    for my $n ('key', 'cert') {
-        open my $fh, '<', "$t/$n" or next;
-        local $/;
-        $files{"$n.pem"} = <$fh>;
-    }
-
-    if ($files{'cert.pem'} && nginx_has('ssl')) {
-        $origin .= <<'END';
+if (%files) {
+    $origin .= <<'END';
     server {
         listen 127.0.0.1:%%ORIGINSSL%% ssl;
         ssl_certificate %%HTML%%/cert.pem;
@@ -836,7 +943,6 @@ if (have_program('openssl')) {
         location / { return 200 "origin tls $uri"; }
     }
 END
-    }
 }
 
 differ(cases => \@cases, origin => $origin, files => \%files);

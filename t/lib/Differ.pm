@@ -34,8 +34,8 @@ use Time::HiRes qw(time sleep);
 use Differ::Backend;
 use Differ::Client;
 
-our @EXPORT = qw(differ rq probe reply chunked fcgi big nginx_has nginx_at
-                 have_program);
+our @EXPORT = qw(differ differ_certificate rq probe reply chunked fcgi big
+                 nginx_has nginx_at have_program);
 
 my $root = Cwd::abs_path(File::Basename::dirname(__FILE__) . '/../..');
 my $nginx = $ENV{TEST_NGINX_BINARY} || 'nginx';
@@ -191,6 +191,20 @@ sub nginx_at {
 sub have_program {
     my ($name) = @_;
     return grep { -x "$_/$name" } split /:/, $ENV{PATH};
+}
+
+
+# cert.pem and key.pem among the files; nothing without openssl or TLS
+
+sub differ_certificate {
+    return if !have_program('openssl') || !nginx_has('ssl');
+
+    my $t = File::Temp::tempdir('differ-cert-XXXXXX', TMPDIR => 1,
+                                CLEANUP => 1);
+    system("openssl req -x509 -newkey rsa:2048 -nodes -days 30 -subj /CN=x "
+           . "-keyout $t/key -out $t/cert >/dev/null 2>&1") == 0 or return;
+
+    return map { ("$_.pem" => read_from("$t/$_", 0)) } qw(key cert);
 }
 
 
@@ -408,7 +422,7 @@ sub instance {
     push @pids, $pid;
 
     start_nginx($side, sub { conf($side, $arg, $cases) },
-                qw(MAIN STATUS H2 SSL));
+                qw(MAIN STATUS H2 SSL H3));
 
     return $side;
 }
@@ -490,6 +504,7 @@ http {
     proxy_headers_hash_max_size 2048;
     variables_hash_max_size 4096;
     lingering_timeout 1s;
+    proxy_http_version 1.0;
     $chain
 END
 
@@ -532,6 +547,9 @@ END
         } elsif ($listen eq 'H2') {
             $l = nginx_at('1.25.1') ? 'listen 127.0.0.1:%%H2%%; http2 on;'
                                     : 'listen 127.0.0.1:%%H2%% http2;';
+
+        } elsif ($listen eq 'H3') {
+            $l = 'listen 127.0.0.1:%%H3%% quic;';
 
         } else {
             $l = 'listen 127.0.0.1:%%SSL%% ssl;';
@@ -801,7 +819,11 @@ sub backend_text {
         my $t = "== connection ($c->{kind})" . ($c->{old} ? ', old' : '')
             . "\n" . join '', map { "$_\n" } @{ $c->{events} };
         $t =~ s/\r\n/\n/g;
-        push @text, $t . "-- $c->{state}\n";
+        $t .= "-- $c->{state}\n";
+
+        # how much fits into sockets before that is chance
+        $t =~ s/^-- closed by nginx\K while sending$//m;
+        push @text, $t;
     }
 
     @text = sort @text if $case->{unordered};

@@ -123,6 +123,7 @@ log_format front 'front: \$status \$retry_chain_result, '
                  '\$retry_chain_steps: \$retry_chain_statuses';
 access_log logs/error.log front;
 
+proxy_http_version 1.0;
 proxy_set_header X-Attempt \$retry_chain_attempt;
 
 $ways

@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
 # Set-up of a Debian 12 machine, only for what is missing.
 #
-#   t/util/setup.sh build|demo|test|bench ...   packages, as root or by sudo
-#   t/util/setup.sh source [DIR]                the source of the installed
-#                                               nginx, into DIR, as any user
+#   t/util/setup.sh build|demo|test|bench|newer ...
+#                                   packages, as root or by sudo
+#   t/util/setup.sh source [DIR]    the source of the installed nginx, into DIR,
+#                                   as any user
+#   t/util/setup.sh archive         print where this system's Debian comes from
 #
 # Test::Nginx is in Debian unstable only. Its source is derived from the
 # machine's own apt files and used in a private apt configuration, for this
@@ -20,6 +22,7 @@ test="$build curl perl procps psmisc openssl nghttp2-client valgrind libc6-dbg
       clang clang-tidy libclang-rt-14-dev cppcheck libtest-nginx-perl"
 bench="$build curl wrk valgrind libc6-dbg linux-perf nghttp2-client
        libnginx-mod-http-lua"
+newer="$test debootstrap"
 
 from_unstable="libtest-nginx-perl"
 
@@ -319,15 +322,20 @@ case "${1-}" in
         nginx_source "${2-$top/build/source}"
         ;;
 
+    archive)
+        own_sources deb unstable | sed -n '1 s|^deb \(\[.*\] \)\?\([^ ]*\) .*|\2|p'
+        ;;
+
     "")
-        die "usage: setup.sh build|demo|test|bench ... | source [DIR]"
+        die "usage: setup.sh build|demo|test|bench|newer ... |" \
+            "source [DIR] | archive"
         ;;
 
     *)
         all=
         for group in "$@"; do
             case $group in
-                build|demo|test|bench)  all="$all ${!group}" ;;
+                build|demo|test|bench|newer)  all="$all ${!group}" ;;
                 *)  die "unknown group \"$group\"" ;;
             esac
         done
