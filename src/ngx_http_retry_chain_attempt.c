@@ -341,6 +341,14 @@ ngx_http_retry_chain_attempt_done(ngx_http_request_t *sr, void *data,
     at->error = c->error;
     c->error = 0;
 
+    if (sr->upstream && sr->upstream->cleanup) {
+
+        /* ended from elsewhere: nothing else will end the upstream in time */
+
+        r->count++;
+        (*sr->upstream->cleanup)(sr);
+    }
+
     sr->background = 1;
 
     if (c->data == sr) {

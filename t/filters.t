@@ -1133,6 +1133,8 @@ location / {
 
 
 === TEST 49: secure_link lets pass, or not, before the first attempt
+--- skip_eval
+3: `@{[ $ENV{TEST_NGINX_BINARY} || 'nginx' ]} -V 2>&1` !~ /secure_link/
 --- config
 location / {
     secure_link $arg_md5;
