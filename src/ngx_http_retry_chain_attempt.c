@@ -57,6 +57,7 @@ ngx_http_retry_chain_attempt_start(ngx_http_request_t *r,
 
     at->pool = pool;
     at->step = step;
+    at->cleanup = r->cleanup;
     at->ps.handler = ngx_http_retry_chain_attempt_done;
     at->ps.data = at;
 
@@ -327,7 +328,9 @@ ngx_http_retry_chain_attempt_done(ngx_http_request_t *sr, void *data,
         return rc;
     }
 
-    if ((rc == NGX_OK || rc == NGX_AGAIN) && sr->buffered && !c->error) {
+    if ((rc == NGX_OK || rc == NGX_AGAIN)
+        && (sr->buffered || sr->postponed) && !c->error)
+    {
         return rc;
     }
 
@@ -377,7 +380,9 @@ ngx_http_retry_chain_attempt_judge(ngx_http_retry_chain_attempt_t *at)
     u = at->request->upstream;
     outcome = &at->outcome;
 
-    if (at->expired) {
+    if (at->expired && rc != NGX_HTTP_CLIENT_CLOSED_REQUEST
+        && rc != NGX_HTTP_REQUEST_TIME_OUT && rc != NGX_ERROR)
+    {
         rc = NGX_HTTP_GATEWAY_TIME_OUT;
         at->rc = rc;
     }
@@ -469,7 +474,7 @@ ngx_http_retry_chain_attempt_sent(ngx_http_retry_chain_attempt_t *at)
 }
 
 
-ngx_int_t
+void
 ngx_http_retry_chain_attempt_abort(ngx_http_retry_chain_attempt_t *at)
 {
     ngx_connection_t     *c, *pc;
@@ -483,15 +488,8 @@ ngx_http_retry_chain_attempt_abort(ngx_http_retry_chain_attempt_t *at)
 
     at->expired = 1;
 
-    if (r->blocked || sr->aio) {
-        return NGX_AGAIN;
-    }
-
-    if (u == NULL || u->cleanup == NULL) {
-
-        /* not at a way out yet, or a handler that is none of nginx's own */
-
-        return NGX_AGAIN;
+    if (r->blocked || sr->aio || u == NULL || u->cleanup == NULL) {
+        return;
     }
 
     if (u->peer.connection) {
@@ -513,7 +511,7 @@ ngx_http_retry_chain_attempt_abort(ngx_http_retry_chain_attempt_t *at)
 
         pc->read->handler(pc->read);
 
-        return NGX_OK;
+        return;
     }
 
     /* a name is being resolved */
@@ -523,12 +521,10 @@ ngx_http_retry_chain_attempt_abort(ngx_http_retry_chain_attempt_t *at)
 
     ngx_http_finalize_request(sr, NGX_HTTP_GATEWAY_TIME_OUT);
     ngx_http_run_posted_requests(c);
-
-    return NGX_OK;
 }
 
 
-ngx_int_t
+void
 ngx_http_retry_chain_attempt_cut(ngx_http_retry_chain_attempt_t *at)
 {
     ngx_connection_t     *c;
@@ -540,19 +536,15 @@ ngx_http_retry_chain_attempt_cut(ngx_http_retry_chain_attempt_t *at)
     c = sr->connection;
     u = sr->upstream;
 
-    if (r->blocked || sr->aio) {
-        return NGX_AGAIN;
+    if (r->blocked || sr->aio || u == NULL || u->cleanup == NULL) {
+        return;
     }
 
-    if (u && u->cleanup) {
-        r->count++;
-        (*u->cleanup)(sr);
-    }
+    r->count++;
+    (*u->cleanup)(sr);
 
     ngx_http_finalize_request(sr, NGX_OK);
     ngx_http_run_posted_requests(c);
-
-    return NGX_OK;
 }
 
 
@@ -560,9 +552,18 @@ ngx_int_t
 ngx_http_retry_chain_attempt_free(ngx_http_retry_chain_attempt_t *at)
 {
     ngx_http_request_t         *r;
+    ngx_http_cleanup_t         *cln;
     ngx_http_posted_request_t  *pr;
 
     r = at->request->main;
+
+    /* what the handler of the clone has put there may point to the pool */
+
+    for (cln = r->cleanup; cln && cln != at->cleanup; cln = cln->next) {
+        if (cln->handler) {
+            return NGX_AGAIN;
+        }
+    }
 
     /* a background cache update is a child of the clone and counted on main */
 
@@ -608,7 +609,8 @@ ngx_http_retry_chain_attempt_phase_handler(ngx_http_request_t *sr)
     }
 
     if (at->step->location && sr->upstream == NULL) {
-        return NGX_DECLINED;
+        return ngx_http_retry_chain_attempt_quiet(sr) == NGX_OK
+               ? NGX_DECLINED : NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
     cmcf = ngx_http_get_module_main_conf(sr, ngx_http_core_module);

@@ -34,16 +34,17 @@ struct ngx_http_retry_chain_attempt_s {
     ngx_http_retry_chain_header_pt     header;      /* asked for the verdict */
     ngx_event_t                       *cut;         /* fired to cut a body */
 
+    ngx_http_cleanup_t                *cleanup;     /* of main, before it */
+
     ngx_http_post_subrequest_t         ps;
     ngx_http_posted_request_t          posted;      /* of the main request */
 
     ngx_http_retry_chain_outcome_t     outcome;
     ngx_int_t                          rc;          /* the attempt ended with */
     ngx_uint_t                         states;      /* first of its own */
-    size_t                             discarded;   /* bytes */
+    off_t                              discarded;   /* bytes */
     ngx_str_t                          named;       /* redirect to @location */
 
-    unsigned                           located:1;   /* entered its @location */
     unsigned                           judged:1;    /* the header was seen */
     unsigned                           relaying:1;
     unsigned                           discarding:1;
@@ -71,14 +72,13 @@ ngx_http_retry_chain_attempt_t *ngx_http_retry_chain_attempt_start(
 
 /*
  * Ends a running attempt from a timer as if the way out had timed out.  The
- * attempt may be gone afterwards.  NGX_AGAIN if it is busy with a file: it
- * will end by itself.
+ * attempt may be gone afterwards.  One that is busy with a file or waits for a
+ * cache lock, or that has another handler than nginx's own, ends by itself.
  */
-ngx_int_t ngx_http_retry_chain_attempt_abort(
-    ngx_http_retry_chain_attempt_t *at);
+void ngx_http_retry_chain_attempt_abort(ngx_http_retry_chain_attempt_t *at);
 
-/* drops what is left of a discarded reply, with its connection */
-ngx_int_t ngx_http_retry_chain_attempt_cut(ngx_http_retry_chain_attempt_t *at);
+/* drops what is left of a discarded reply, with its connection; likewise */
+void ngx_http_retry_chain_attempt_cut(ngx_http_retry_chain_attempt_t *at);
 
 /*
  * Frees the attempt if nothing can refer to it any more, NGX_AGAIN if it has

@@ -31,6 +31,8 @@ static ngx_int_t ngx_http_retry_chain_relay_body(
     ngx_http_retry_chain_attempt_t *at, ngx_chain_t *in);
 static ngx_int_t ngx_http_retry_chain_discard_header(
     ngx_http_retry_chain_attempt_t *at);
+static ngx_uint_t ngx_http_retry_chain_discarded_child(ngx_http_request_t *r);
+static off_t ngx_http_retry_chain_discard(ngx_chain_t *in);
 static ngx_int_t ngx_http_retry_chain_discard_body(
     ngx_http_retry_chain_attempt_t *at, ngx_chain_t *in);
 
@@ -55,7 +57,8 @@ ngx_http_retry_chain_header_filter(ngx_http_request_t *r)
     at = ngx_http_retry_chain_attempt_get(r);
 
     if (at == NULL) {
-        return ngx_http_next_header_filter(r);
+        return ngx_http_retry_chain_discarded_child(r)
+               ? NGX_OK : ngx_http_next_header_filter(r);
     }
 
     if (at->judged) {
@@ -104,6 +107,12 @@ ngx_http_retry_chain_body_filter(ngx_http_request_t *r, ngx_chain_t *in)
     at = ngx_http_retry_chain_attempt_get(r);
 
     if (at == NULL) {
+
+        if (ngx_http_retry_chain_discarded_child(r)) {
+            ngx_http_retry_chain_discard(in);
+            return NGX_OK;
+        }
+
         return ngx_http_next_body_filter(r, in);
     }
 
@@ -206,7 +215,9 @@ ngx_http_retry_chain_relay_call(ngx_http_retry_chain_attempt_t *at,
     rc = sr->header_sent ? ngx_http_output_filter(r, in)
                          : ngx_http_send_header(r);
 
-    if (c->data == r) {
+    /* an answer of a filter instead may be another request by now */
+
+    if (c->data == r && !r->filter_finalize) {
         c->data = sr;
     }
 
@@ -321,19 +332,35 @@ ngx_http_retry_chain_discard_header(ngx_http_retry_chain_attempt_t *at)
 }
 
 
-static ngx_int_t
-ngx_http_retry_chain_discard_body(ngx_http_retry_chain_attempt_t *at,
-    ngx_chain_t *in)
+/* a subrequest that was made by the handler of a discarded attempt */
+
+static ngx_uint_t
+ngx_http_retry_chain_discarded_child(ngx_http_request_t *r)
 {
-    off_t         size;
-    ngx_buf_t    *b;
-    ngx_chain_t  *cl;
+    ngx_http_retry_chain_attempt_t  *at;
 
-    for (cl = in; cl; cl = cl->next) {
-        b = cl->buf;
+    for (r = r->parent; r && r != r->main; r = r->parent) {
+        at = ngx_http_retry_chain_attempt_get(r);
 
-        size = ngx_buf_size(b);
-        at->discarded += size;
+        if (at) {
+            return at->discarding;
+        }
+    }
+
+    return 0;
+}
+
+
+static off_t
+ngx_http_retry_chain_discard(ngx_chain_t *in)
+{
+    off_t       size;
+    ngx_buf_t  *b;
+
+    for (size = 0; in; in = in->next) {
+        b = in->buf;
+
+        size += ngx_buf_size(b);
 
         b->pos = b->last;
 
@@ -341,6 +368,16 @@ ngx_http_retry_chain_discard_body(ngx_http_retry_chain_attempt_t *at,
             b->file_pos = b->file_last;
         }
     }
+
+    return size;
+}
+
+
+static ngx_int_t
+ngx_http_retry_chain_discard_body(ngx_http_retry_chain_attempt_t *at,
+    ngx_chain_t *in)
+{
+    at->discarded += ngx_http_retry_chain_discard(in);
 
     if (at->discarded > NGX_HTTP_RETRY_CHAIN_DISCARD_SIZE
         && at->cut && !at->cut->posted)

@@ -206,7 +206,7 @@ ngx_http_retry_chain_run_event_handler(ngx_event_t *ev)
     ngx_http_retry_chain_run_timer(run, NGX_HTTP_RETRY_CHAIN_ABORT_TIME);
 
     if (at->discarding) {
-        (void) ngx_http_retry_chain_attempt_cut(at);
+        ngx_http_retry_chain_attempt_cut(at);
         return;
     }
 
@@ -214,7 +214,7 @@ ngx_http_retry_chain_run_event_handler(ngx_event_t *ev)
         run->late = 1;
     }
 
-    (void) ngx_http_retry_chain_attempt_abort(at);
+    ngx_http_retry_chain_attempt_abort(at);
 }
 
 

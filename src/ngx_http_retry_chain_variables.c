@@ -131,6 +131,7 @@ ngx_http_retry_chain_variable_upstream(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data)
 {
     ngx_str_t                        *name;
+    ngx_uint_t                        i;
     ngx_http_retry_chain_run_t       *run;
     ngx_http_retry_chain_attempt_t   *at;
     ngx_http_retry_chain_loc_conf_t  *rclcf;
@@ -148,7 +149,21 @@ ngx_http_retry_chain_variable_upstream(ngx_http_request_t *r,
         name = &run->attempt->step->name;
 
     } else if (rclcf->plan) {
-        name = &rclcf->plan->steps[0].name;
+
+        /* a request that runs plainly does not go to an @location */
+
+        for (i = 0; i < rclcf->plan->nsteps; i++) {
+            if (!rclcf->plan->steps[i].location) {
+                break;
+            }
+        }
+
+        if (i == rclcf->plan->nsteps) {
+            v->not_found = 1;
+            return NGX_OK;
+        }
+
+        name = &rclcf->plan->steps[i].name;
 
     } else {
         v->not_found = 1;

@@ -260,6 +260,7 @@ is(outline($a), "503 cut " . sum($text),
 
 $a = same('/timeout/stuck', 'a timeout in the body');
 is($a->{end}, 'cut', 'a timeout in the body cuts the reply');
+ok($n->wait_for(sub { ways_calls() =~ / cut$/m }), 'and its connection');
 is(ways_calls() =~ s/ cut$//mgr, "limited 1.1 GET /timeout/stuck\n"
                                  . "stuck 1.1 GET /timeout/stuck\nstuck 1.1\n",
    'and is no reason to try again');

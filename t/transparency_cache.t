@@ -275,6 +275,14 @@ add(name => 'conditions-page',
             keep2('/a', h => ['Range: bytes=900-']),
             keep2('/b', h => ['If-Match: "x"'])]);
 
+add(name => 'conditions-proxied-page', want => qr/the page/,
+    conf => cached('error_page 412 = @p;')
+        . "location \@p { $pass proxy_set_header X-Page 1; }",
+    backend => sub { reply(200, [@h, @cond], $_[0]{h}{'x-page'} ? 'the page'
+                                                                : $body) },
+    req => [rq('/a', h => ['If-Match: "x"']),
+            rq('/b', h => ['If-Match: "tag"'])]);
+
 add(name => 'hit-http09', conf => cached(''),
     backend => numbered(body => $body),
     req => [keep2('/a'), "GET /a\r\n"]);

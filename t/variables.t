@@ -262,3 +262,35 @@ X-Run: []
 X-Run: [success]
 --- response_body_like: Active connections
 
+
+
+=== TEST 16: a request that runs plainly goes to the first step with an address
+--- config
+    location /t {
+        retry_chain @last one;
+        proxy_pass http://$retry_chain_upstream;
+        add_header X-Run "$retry_chain_result $retry_chain_upstream";
+    }
+    location @last { return 200 "last\n"; }
+--- more_headers
+Upgrade: websocket
+--- error_code: 429
+--- no_error_log
+[error]
+
+
+
+=== TEST 17: log_subrequest does not log attempts, wherever they run
+--- config
+    log_subrequest on;
+    access_log logs/error.log twice;
+    location /t {
+        retry_chain one @last;
+        proxy_pass http://$retry_chain_upstream;
+    }
+    location @last { return 200 "last\n"; }
+--- http_config
+    log_format twice "logged: $status";
+--- grep_error_log eval: qr/logged: \d+/
+--- grep_error_log_out
+logged: 200
