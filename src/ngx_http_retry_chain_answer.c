@@ -13,6 +13,10 @@
 
 static ngx_int_t ngx_http_retry_chain_answer_end(
     ngx_http_retry_chain_run_t *run, ngx_int_t rc);
+static void ngx_http_retry_chain_answer_rest(ngx_http_request_t *r,
+    ngx_http_request_t *sr);
+static ngx_int_t ngx_http_retry_chain_answer_pages(ngx_http_request_t *r,
+    ngx_http_request_t *sr);
 static void ngx_http_retry_chain_answer_redirect(
     ngx_http_retry_chain_run_t *run);
 
@@ -33,7 +37,7 @@ ngx_http_retry_chain_answer(ngx_http_retry_chain_run_t *run)
     rc = at->rc;
 
     if (c->error
-        || rc == NGX_HTTP_REQUEST_TIME_OUT
+        || (at->relaying && rc == NGX_HTTP_REQUEST_TIME_OUT)
         || rc == NGX_HTTP_CLIENT_CLOSED_REQUEST)
     {
         run->verdict.result = NGX_HTTP_RETRY_CHAIN_ABORTED;
@@ -63,12 +67,74 @@ ngx_http_retry_chain_answer(ngx_http_retry_chain_run_t *run)
         return;
     }
 
+    ngx_http_retry_chain_answer_rest(r, at->request);
+
     if (at->redirected) {
         ngx_http_retry_chain_answer_redirect(run);
         return;
     }
 
+    if (at->step->location
+        && ngx_http_retry_chain_answer_pages(r, at->request) != NGX_OK)
+    {
+        rc = NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
     ngx_http_finalize_request(r, rc);
+}
+
+
+static void
+ngx_http_retry_chain_answer_rest(ngx_http_request_t *r, ngx_http_request_t *sr)
+{
+    if (sr->headers_out.content_type.len) {
+        r->headers_out.content_type = sr->headers_out.content_type;
+        r->headers_out.content_type_len = sr->headers_out.content_type_len;
+        r->headers_out.content_type_lowcase =
+                                          sr->headers_out.content_type_lowcase;
+        r->headers_out.charset = sr->headers_out.charset;
+    }
+
+    if (sr->limit_rate_set) {
+        r->limit_rate = sr->limit_rate;
+        r->limit_rate_set = 1;
+    }
+
+    r->allow_ranges |= sr->allow_ranges;
+    r->single_range |= sr->single_range;
+}
+
+
+static ngx_int_t
+ngx_http_retry_chain_answer_pages(ngx_http_request_t *r, ngx_http_request_t *sr)
+{
+    void                      **loc_conf;
+    ngx_http_core_loc_conf_t   *clcf, *step, *copy;
+
+    clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
+    step = ngx_http_get_module_loc_conf(sr, ngx_http_core_module);
+
+    if (step->error_pages == NULL || step->error_pages == clcf->error_pages) {
+        return NGX_OK;
+    }
+
+    loc_conf = ngx_palloc(r->pool, sizeof(void *) * ngx_http_max_module);
+    copy = ngx_palloc(r->pool, sizeof(ngx_http_core_loc_conf_t));
+
+    if (loc_conf == NULL || copy == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_memcpy(loc_conf, r->loc_conf, sizeof(void *) * ngx_http_max_module);
+
+    *copy = *clcf;
+    copy->error_pages = step->error_pages;
+    copy->recursive_error_pages = step->recursive_error_pages;
+
+    loc_conf[ngx_http_core_module.ctx_index] = copy;
+    r->loc_conf = loc_conf;
+
+    return NGX_OK;
 }
 
 
@@ -128,24 +194,16 @@ ngx_http_retry_chain_answer_redirect(ngx_http_retry_chain_run_t *run)
     r->method = sr->method;
     r->method_name = sr->method_name;
 
-    if (sr->headers_out.content_type.len) {
-        r->headers_out.content_type = sr->headers_out.content_type;
-        r->headers_out.content_type_len = sr->headers_out.content_type_len;
-        r->headers_out.content_type_lowcase =
-                                          sr->headers_out.content_type_lowcase;
-        r->headers_out.charset = sr->headers_out.charset;
-    }
-
-    if (sr->limit_rate_set) {
-        r->limit_rate = sr->limit_rate;
-        r->limit_rate_set = 1;
-    }
-
     if (sr->err_status) {
         r->err_status = sr->err_status;
     }
 
     if (at->named.len) {
+        r->uri = sr->uri;
+        r->args = sr->args;
+        r->exten = sr->exten;
+        r->valid_unparsed_uri = sr->valid_unparsed_uri;
+
         (void) ngx_http_named_location(r, &at->named);
 
     } else {

@@ -354,6 +354,8 @@ ngx_http_retry_chain_attempt_done(ngx_http_request_t *sr, void *data,
 
     sr->background = 1;
 
+    (void) ngx_http_retry_chain_attempt_quiet(sr);
+
     if (c->data == sr) {
         c->data = r;
     }
@@ -397,6 +399,7 @@ ngx_http_retry_chain_attempt_judge(ngx_http_retry_chain_attempt_t *at)
     }
 
     if (u && u->headers_in.x_accel_redirect
+        && u->state && u->state->header_time != (ngx_msec_t) -1
         && !(u->conf->ignore_headers & NGX_HTTP_UPSTREAM_IGN_XA_REDIRECT))
     {
         /* the way out has answered, it is the redirect that failed here */

@@ -255,7 +255,7 @@ ngx_http_retry_chain_relay_header(ngx_http_retry_chain_attempt_t *at)
     sr->header_sent = 1;
     sr->header_only = r->header_only;
 
-    if (sr->upstream && !sr->upstream->buffering) {
+    if (sr->upstream && !sr->upstream->buffering && !r->header_only) {
 
         /* what the upstream does to its own request after the header */
 

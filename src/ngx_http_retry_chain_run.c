@@ -116,6 +116,10 @@ ngx_http_retry_chain_run_begin(ngx_http_request_t *r)
 
     run->start = ngx_current_msec;
 
+    /* what the request has been proxied to on its way here */
+
+    run->states = r->upstream_states;
+
     r->write_event_handler = ngx_http_retry_chain_run_write_handler;
 
     ngx_http_retry_chain_run_attempt(run);
@@ -394,7 +398,6 @@ ngx_http_retry_chain_run_ended(ngx_http_retry_chain_run_t *run)
 
     if (c->error
         || at->rc == NGX_HTTP_CLIENT_CLOSED_REQUEST
-        || at->rc == NGX_HTTP_REQUEST_TIME_OUT
         || (at->rc == NGX_ERROR && !at->discarding))
     {
         ngx_http_retry_chain_answer_finish(run, NGX_HTTP_RETRY_CHAIN_ABORTED);
