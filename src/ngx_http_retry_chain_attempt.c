@@ -353,6 +353,8 @@ ngx_http_retry_chain_attempt_done(ngx_http_request_t *sr, void *data,
     }
 
     sr->background = 1;
+    sr->read_event_handler = ngx_http_request_empty_handler;
+    sr->write_event_handler = ngx_http_request_empty_handler;
 
     (void) ngx_http_retry_chain_attempt_quiet(sr);
 
