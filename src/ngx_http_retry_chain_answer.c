@@ -51,7 +51,7 @@ ngx_http_retry_chain_answer(ngx_http_retry_chain_run_t *run)
             rc = ngx_http_retry_chain_answer_end(run, rc);
         }
 
-        if (r->postponed && c->data == r) {
+        if ((r->postponed || r->buffered) && c->data == r) {
 
             /* subrequests of its filters have woken it already, for nothing */
 

@@ -40,6 +40,9 @@ ngx_http_retry_chain_attempt_start(ngx_http_request_t *r,
     ngx_array_t *states, ngx_uint_t contexts)
 {
     size_t                           len;
+#if (NGX_PCRE)
+    int                             *captures;
+#endif
     ngx_pool_t                      *pool;
     ngx_http_request_t              *sr;
     ngx_http_core_main_conf_t       *cmcf;
@@ -88,6 +91,27 @@ ngx_http_retry_chain_attempt_start(ngx_http_request_t *r,
         ngx_memcpy(sr->variables, r->variables, len);
     }
 
+#if (NGX_PCRE)
+
+    /* a copy, so that the main request need not make a new, empty one */
+
+    if (sr->captures) {
+        len = cmcf->ncaptures * sizeof(int);
+
+        captures = ngx_palloc(pool, len);
+
+        if (captures == NULL) {
+            at->rc = NGX_HTTP_INTERNAL_SERVER_ERROR;
+
+        } else {
+            ngx_memcpy(captures, sr->captures, len);
+            sr->captures = captures;
+            sr->realloc_captures = 0;
+        }
+    }
+
+#endif
+
     if (contexts) {
         ngx_memcpy(sr->ctx, r->ctx, sizeof(void *) * ngx_http_max_module);
     }
@@ -100,6 +124,16 @@ ngx_http_retry_chain_attempt_start(ngx_http_request_t *r,
     sr->limit_rate_set = r->limit_rate_set;
     sr->limit_rate_after_set = r->limit_rate_after_set;
     sr->add_uri_to_alias = r->add_uri_to_alias;
+
+    /* these decide whether the URI is escaped again, and what variables say */
+
+    sr->internal = r->internal;
+    sr->quoted_uri = r->quoted_uri;
+    sr->pipeline = r->pipeline;
+
+    if (!step->location) {
+        sr->err_status = r->err_status;
+    }
 
     sr->upstream_states = states;
     at->states = states ? states->nelts : 0;
@@ -192,6 +226,9 @@ ngx_http_retry_chain_attempt_clone(ngx_http_retry_chain_attempt_t *at,
     void                           *active;
     ngx_int_t                       rc;
     ngx_uint_t                      count;
+#if (NGX_PCRE)
+    ngx_uint_t                      realloc_captures;
+#endif
     ngx_pool_t                     *pool;
     ngx_connection_t               *c;
     ngx_http_request_t             *sr;
@@ -202,6 +239,9 @@ ngx_http_retry_chain_attempt_clone(ngx_http_retry_chain_attempt_t *at,
     active = c->data;
     count = r->count;
     pool = r->pool;
+#if (NGX_PCRE)
+    realloc_captures = r->realloc_captures;
+#endif
 
     r->pool = at->pool;
 
@@ -209,6 +249,9 @@ ngx_http_retry_chain_attempt_clone(ngx_http_retry_chain_attempt_t *at,
                              NGX_HTTP_SUBREQUEST_CLONE);
 
     r->pool = pool;
+#if (NGX_PCRE)
+    r->realloc_captures = realloc_captures;
+#endif
 
     for (p = &r->postponed; *p; p = &(*p)->next) {
 

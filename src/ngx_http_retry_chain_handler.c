@@ -117,6 +117,7 @@ static ngx_int_t
 ngx_http_retry_chain_content_handler(ngx_http_request_t *r)
 {
     ngx_int_t                          rc;
+    ngx_uint_t                         i;
     ngx_http_retry_chain_run_t        *run;
     ngx_http_retry_chain_main_conf_t  *rcmcf;
 
@@ -131,10 +132,10 @@ ngx_http_retry_chain_content_handler(ngx_http_request_t *r)
 
     rcmcf = ngx_http_get_module_main_conf(r, ngx_http_retry_chain_module);
 
-    if (rcmcf->request_id != NGX_ERROR
-        && ngx_http_get_indexed_variable(r, rcmcf->request_id) == NULL)
-    {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    for (i = 0; i < rcmcf->nearly; i++) {
+        if (ngx_http_get_indexed_variable(r, rcmcf->early[i]) == NULL) {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
     }
 
     ngx_http_retry_chain_record_state(run, NGX_HTTP_RETRY_CHAIN_RUN_BODY);

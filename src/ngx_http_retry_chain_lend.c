@@ -259,6 +259,8 @@ void
 ngx_http_retry_chain_lend_state(ngx_http_request_t *r, ngx_http_request_t *sr,
     ngx_http_retry_chain_target_t *target)
 {
+    ngx_uint_t  i;
+
     r->upstream_states = sr->upstream_states;
 
     /* a cached reply is reached through both of them */
@@ -268,8 +270,13 @@ ngx_http_retry_chain_lend_state(ngx_http_request_t *r, ngx_http_request_t *sr,
     r->cache = sr->cache;
 #endif
 
-    if (target && r->ctx[target->ctx_index] == NULL) {
-        r->ctx[target->ctx_index] = sr->ctx[target->ctx_index];
+    if (target) {
+
+        for (i = 0; i < ngx_http_max_module; i++) {
+            if (r->ctx[i] == NULL) {
+                r->ctx[i] = sr->ctx[i];
+            }
+        }
     }
 
     /*
@@ -278,4 +285,15 @@ ngx_http_retry_chain_lend_state(ngx_http_request_t *r, ngx_http_request_t *sr,
      */
 
     r->variables = sr->variables;
+
+#if (NGX_PCRE)
+
+    /* so do the captures: a regex in a map may have been the last */
+
+    r->ncaptures = sr->ncaptures;
+    r->captures = sr->captures;
+    r->captures_data = sr->captures_data;
+    r->realloc_captures = sr->realloc_captures;
+
+#endif
 }

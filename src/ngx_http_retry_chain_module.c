@@ -26,7 +26,16 @@ static void *ngx_http_retry_chain_create_loc_conf(ngx_conf_t *cf);
 static ngx_int_t ngx_http_retry_chain_postconfiguration(ngx_conf_t *cf);
 static ngx_int_t ngx_http_retry_chain_add_handler(ngx_conf_t *cf,
     ngx_uint_t phase, ngx_http_handler_pt handler);
-static ngx_int_t ngx_http_retry_chain_request_id(ngx_conf_t *cf);
+static void ngx_http_retry_chain_early(ngx_conf_t *cf,
+    ngx_http_retry_chain_main_conf_t *rcmcf);
+
+
+static ngx_str_t  ngx_http_retry_chain_early_names[] = {
+    ngx_string("request_id"),
+    ngx_string("realip_remote_addr"),
+    ngx_string("realip_remote_port"),
+    ngx_null_string
+};
 
 
 static ngx_conf_enum_t  ngx_http_retry_chain_non_idempotent[] = {
@@ -197,7 +206,7 @@ ngx_http_retry_chain_postconfiguration(ngx_conf_t *cf)
         return NGX_ERROR;
     }
 
-    rcmcf->request_id = ngx_http_retry_chain_request_id(cf);
+    ngx_http_retry_chain_early(cf, rcmcf);
 
     if (ngx_http_retry_chain_add_handler(cf, NGX_HTTP_SERVER_REWRITE_PHASE,
                                    ngx_http_retry_chain_attempt_phase_handler)
@@ -239,13 +248,17 @@ ngx_http_retry_chain_add_handler(ngx_conf_t *cf, ngx_uint_t phase,
 
 
 /*
- * $request_id is random: where the configuration uses it, it has to be
- * evaluated on the main request before attempts get their own variables.
+ * $request_id is random, and the realip module finds what it has kept through
+ * the pool of the request only, once an internal redirect has cleared contexts:
+ * where the configuration uses such a variable, it has to be evaluated on the
+ * main request before attempts get their own variables.
  */
 
-static ngx_int_t
-ngx_http_retry_chain_request_id(ngx_conf_t *cf)
+static void
+ngx_http_retry_chain_early(ngx_conf_t *cf,
+    ngx_http_retry_chain_main_conf_t *rcmcf)
 {
+    ngx_str_t                  *name;
     ngx_uint_t                  i;
     ngx_http_variable_t        *v;
     ngx_http_core_main_conf_t  *cmcf;
@@ -256,14 +269,13 @@ ngx_http_retry_chain_request_id(ngx_conf_t *cf)
 
     for (i = 0; i < cmcf->variables.nelts; i++) {
 
-        if (v[i].name.len == sizeof("request_id") - 1
-            && ngx_strncmp(v[i].name.data, "request_id",
-                           sizeof("request_id") - 1)
-               == 0)
-        {
-            return i;
+        for (name = ngx_http_retry_chain_early_names; name->len; name++) {
+
+            if (v[i].name.len == name->len
+                && ngx_strncmp(v[i].name.data, name->data, name->len) == 0)
+            {
+                rcmcf->early[rcmcf->nearly++] = i;
+            }
         }
     }
-
-    return NGX_ERROR;
 }

@@ -27,7 +27,9 @@ typedef struct {
     /* locations to look up in postconfiguration */
     ngx_array_t                      checks;
 
-    ngx_int_t                        request_id;   /* index, or NGX_ERROR */
+    /* variables to evaluate before the first attempt */
+    ngx_uint_t                       early[3];
+    ngx_uint_t                       nearly;
 
     unsigned                         enabled:1;    /* some level has a plan */
 } ngx_http_retry_chain_main_conf_t;

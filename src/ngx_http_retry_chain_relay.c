@@ -76,6 +76,13 @@ ngx_http_retry_chain_header_filter(ngx_http_request_t *r)
     at->outcome.status = r->headers_out.status;
     at->outcome.sent = 1;
 
+    if (r->err_status && u) {
+
+        /* the page of an error: its own status was replaced already */
+
+        at->outcome.status = u->headers_in.status_n;
+    }
+
     if (at->outcome.status == 0 && u && u->state) {
 
         /* a reply without a header */

@@ -15,6 +15,7 @@ typedef struct {
     ngx_str_t    pass;         /* directive that sets the handler */
     ngx_str_t    buffering;    /* directive that buffers request bodies */
     unsigned     streaming:1;
+    unsigned     bodiless:1;   /* drops request bodies unread */
 } ngx_http_retry_chain_target_name_t;
 
 
@@ -31,24 +32,24 @@ static ngx_http_retry_chain_target_name_t
     ngx_http_retry_chain_target_names[] = {
 
     { "ngx_http_proxy_module", ngx_string("proxy_pass"),
-      ngx_string("proxy_request_buffering"), 0 },
+      ngx_string("proxy_request_buffering"), 0, 0 },
 
     { "ngx_http_fastcgi_module", ngx_string("fastcgi_pass"),
-      ngx_string("fastcgi_request_buffering"), 0 },
+      ngx_string("fastcgi_request_buffering"), 0, 0 },
 
     { "ngx_http_uwsgi_module", ngx_string("uwsgi_pass"),
-      ngx_string("uwsgi_request_buffering"), 0 },
+      ngx_string("uwsgi_request_buffering"), 0, 0 },
 
     { "ngx_http_scgi_module", ngx_string("scgi_pass"),
-      ngx_string("scgi_request_buffering"), 0 },
+      ngx_string("scgi_request_buffering"), 0, 0 },
 
     { "ngx_http_grpc_module", ngx_string("grpc_pass"),
-      ngx_null_string, 1 },
+      ngx_null_string, 1, 0 },
 
     { "ngx_http_memcached_module", ngx_string("memcached_pass"),
-      ngx_null_string, 0 },
+      ngx_null_string, 0, 1 },
 
-    { NULL, ngx_null_string, ngx_null_string, 0 }
+    { NULL, ngx_null_string, ngx_null_string, 0, 0 }
 };
 
 
@@ -94,6 +95,10 @@ ngx_http_retry_chain_target_streams(ngx_http_retry_chain_targets_t *targets,
 
     if (target->streaming) {
         return single;
+    }
+
+    if (target->bodiless && single) {
+        return ngx_http_retry_chain_target_body(r);
     }
 
     if (target->buffering_offset && ngx_http_retry_chain_target_body(r)) {
@@ -174,6 +179,7 @@ ngx_http_retry_chain_targets_init(ngx_conf_t *cf,
         target->ctx_index = module->ctx_index;
         target->buffering_offset = 0;
         target->streaming = name->streaming;
+        target->bodiless = name->bodiless;
 
         if (name->buffering.len) {
             cmd = ngx_http_retry_chain_target_command(module, &name->buffering);

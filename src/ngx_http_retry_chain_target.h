@@ -29,6 +29,7 @@ typedef struct {
     ngx_uint_t                      buffering_offset;
 
     unsigned                        streaming:1;   /* never buffers a body */
+    unsigned                        bodiless:1;    /* drops bodies unread */
 } ngx_http_retry_chain_target_t;
 
 

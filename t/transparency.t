@@ -7,6 +7,7 @@
 use strict;
 use warnings;
 
+use Digest::MD5 qw(md5_base64);
 use File::Basename qw(dirname);
 use lib dirname(__FILE__) . '/lib';
 
@@ -1734,6 +1735,74 @@ add(name => 'log-own', norun => 1, files => sub {
     http => 'log_format own "$status $upstream_http_x_foo $upstream_addr '
             . '$sent_http_x_foo $uri $upstream_status $proxy_host";',
     req => rq('/a'));
+
+
+# ---- what a clone does not have of its own ---------------------------------
+
+for my $q (['file', 'file="page.txt"'], ['static', 'virtual="/page.txt" wait="yes"'],
+           ['return', 'virtual="/ret" wait="yes"'], ['none', 'file="none"'])
+{
+    my ($k, $what) = @$q;
+
+    add(name => "ssi-wait-$k", unordered => 1,
+        conf => "location / { ssi on; ssi_types text/plain; $pass }
+                 location = /page.txt { } location /none { return 404; }
+                 location /ret { return 200 hello; }",
+        backend => always(reply(200, \@h, "a<!--# include $what -->b")),
+        req => rq('/m', keep => 1) . probe());
+}
+
+add(name => 'captures-page',
+    conf => "location ~ ^/p(.*)\$ { $pass proxy_intercept_errors on;
+             error_page 404 /err; }
+             location ~ ^/q(.)(.)\$ { return 403; }
+             location /err { return 200 \"[\$1]\"; }",
+    want => qr/\[abcdef\]/,
+    backend => always(reply(404, \@h, $body)), req => [rq('/pabcdef')]);
+
+add(name => 'captures-map',
+    http => 'map $uri $cm { ~^/(?<nm>.)(.)(.) "$3$2$1"; }',
+    conf => 'location ~ ^/(.*)$ { proxy_set_header X-M $cm;
+             add_header X-1 "$1 $cm $nm";
+             proxy_pass http://127.0.0.1:%%BACKEND%%; }', req => rq('/abc'),
+    backend => always(reply(200, \@h, $body)));
+
+add(name => 'raw-uri-prefix',
+    conf => 'location / { proxy_pass http://127.0.0.1:%%BACKEND%%/base/; }',
+    backend => always(reply(200, \@h, $body)),
+    req => [rq("/a{b}|c^`"), rq("/\xc3\xa9\xff"), rq('/a"<>\\b'),
+            rq('/a%20b')]);
+
+add(name => 'status-in-error-page', want => qr/X-S: 404/,
+    conf => "location / { return 404; error_page 404 /page; }
+             location = /page { $pass proxy_set_header X-S \$status; }",
+    backend => always(reply(200, \@h, $body)),
+    req => rq('/x', keep => 1) . probe());
+
+add(name => 'pipe-variable',
+    conf => loc('proxy_set_header X-P $pipe; add_header X-P $pipe;'),
+    backend => always(reply(200, \@h, $body)),
+    req => rq('/1', keep => 1) . rq('/2', keep => 1) . probe());
+
+add(name => 'realip-named', need => ['realip'], want => qr/9\.8\.7\.6\|127/,
+    conf => "set_real_ip_from 127.0.0.1; real_ip_header X-Real;
+             location / { try_files /none \@up; }
+             location \@up { $pass
+             proxy_set_header X-R \"\$remote_addr|\$realip_remote_addr\"; }",
+    backend => always(reply(200, \@h, $body)),
+    req => rq('/', h => ['X-Real: 9.8.7.6']));
+
+{
+    my $sum = md5_base64('/x s') =~ tr{+/}{-_}r;
+
+    add(name => 'secure-link-expires', need => ['secure_link'],
+        want => qr/X-E: \[2147483647\]/,
+        conf => loc('secure_link $arg_h,$arg_e; secure_link_md5 "$uri s";
+                     proxy_set_header X-S "[$secure_link]";
+                     add_header X-E "[$secure_link_expires]";'),
+        backend => always(reply(200, \@h, $body)),
+        req => rq("/x?h=$sum&e=2147483647"));
+}
 
 
 # ---- clients that go away --------------------------------------------------

@@ -226,11 +226,20 @@ sub value {
 }
 
 add(name => 'memcached',
-    known => 'the body is read, not discarded',
+    known => { two => 'the body is read, not discarded' },
     conf => "location / { $mem }", want => qr/fox/,
     backend => sub { value($_[0], $body) },
     req => [keep2('/a?b'), keep2('HEAD /a'), rq('/a', v => '1.0'),
             keep2('POST /a', body => 'abc')]);
+
+# what a client sends is dropped, and not waited for
+
+add(name => 'memcached-partial', norun => 1, two => 0,
+    conf => 'location / { set $memcached_key x; lingering_timeout 100ms;
+             memcached_pass 127.0.0.1:%%MEMCACHED%%; }',
+    backend => always("END\r\n"),
+    req => "GET /x HTTP/1.1\r\nHost: %%NAME%%\r\nConnection: close\r\n"
+           . "Content-Length: 100\r\n\r\n0123456789");
 
 add(name => 'memcached-big', conf => "location / { $mem }",
     backend => sub { value($_[0], big(200_000)) },
@@ -243,7 +252,7 @@ add(name => 'memcached-not-found', conf => "location / { $mem }",
     want => qr/404/, backend => always("END\r\n"), req => keep2('/a'));
 
 add(name => 'memcached-fallback',
-    known => 'the body is read, not discarded',
+    known => { two => 'the body is read, not discarded' },
     want => qr/POST \/a|fox/,
     conf => "location / { $mem error_page 404 502 504 = \@up; }
              location \@up { $pass }",
