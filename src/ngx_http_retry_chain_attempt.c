@@ -536,6 +536,26 @@ ngx_http_retry_chain_attempt_abort(ngx_http_retry_chain_attempt_t *at)
 
     at->expired = 1;
 
+#if (NGX_HTTP_CACHE)
+
+    if (sr->cache && sr->cache->waiting) {
+
+        /* for the lock of a cache entry */
+
+        if (sr->cache->wait_event.timer_set) {
+            ngx_del_timer(&sr->cache->wait_event);
+        }
+
+        sr->cache->waiting = 0;
+        r->blocked--;
+
+        ngx_http_finalize_request(sr, NGX_HTTP_GATEWAY_TIME_OUT);
+        ngx_http_run_posted_requests(c);
+        return;
+    }
+
+#endif
+
     if (r->blocked || sr->aio || u == NULL || u->cleanup == NULL) {
         return;
     }

@@ -72,8 +72,8 @@ ngx_http_retry_chain_attempt_t *ngx_http_retry_chain_attempt_start(
 
 /*
  * Ends a running attempt from a timer as if the way out had timed out.  The
- * attempt may be gone afterwards.  One that is busy with a file or waits for a
- * cache lock, or that has another handler than nginx's own, ends by itself.
+ * attempt may be gone afterwards.  One that is busy with a file, or that has
+ * another handler than nginx's own, ends by itself.
  */
 void ngx_http_retry_chain_attempt_abort(ngx_http_retry_chain_attempt_t *at);
 

@@ -27,6 +27,7 @@ static ngx_int_t ngx_http_retry_chain_relay_call(
     ngx_http_retry_chain_attempt_t *at, ngx_chain_t *in);
 static ngx_int_t ngx_http_retry_chain_relay_header(
     ngx_http_retry_chain_attempt_t *at);
+static ngx_uint_t ngx_http_retry_chain_relay_cached(ngx_http_request_t *r);
 static ngx_int_t ngx_http_retry_chain_relay_body(
     ngx_http_retry_chain_attempt_t *at, ngx_chain_t *in);
 static ngx_int_t ngx_http_retry_chain_discard_header(
@@ -83,11 +84,11 @@ ngx_http_retry_chain_header_filter(ngx_http_request_t *r)
         at->outcome.status = u->headers_in.status_n;
     }
 
-    if (at->outcome.status == 0 && u && u->state) {
+    if (at->outcome.status == 0 && r->http_version == NGX_HTTP_VERSION_9) {
 
         /* a reply without a header */
 
-        at->outcome.status = u->state->status;
+        at->outcome.status = NGX_HTTP_OK;
     }
 
     ngx_log_debug2(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
@@ -262,7 +263,9 @@ ngx_http_retry_chain_relay_header(ngx_http_retry_chain_attempt_t *at)
     sr->header_sent = 1;
     sr->header_only = r->header_only;
 
-    if (sr->upstream && !sr->upstream->buffering && !r->header_only) {
+    if (sr->upstream && !sr->upstream->buffering && !r->header_only
+        && !ngx_http_retry_chain_relay_cached(r))
+    {
 
         /* what the upstream does to its own request after the header */
 
@@ -271,6 +274,17 @@ ngx_http_retry_chain_relay_header(ngx_http_retry_chain_attempt_t *at)
     }
 
     return rc;
+}
+
+
+static ngx_uint_t
+ngx_http_retry_chain_relay_cached(ngx_http_request_t *r)
+{
+#if (NGX_HTTP_CACHE)
+    return r->cached;
+#else
+    return 0;
+#endif
 }
 
 
@@ -324,6 +338,10 @@ ngx_http_retry_chain_discard_header(ngx_http_retry_chain_attempt_t *at)
 
     at->discarding = 1;
     sr->header_sent = 1;
+
+    if (u) {
+        u->store = 0;
+    }
 
     length = sr->headers_out.content_length_n;
 
