@@ -221,7 +221,6 @@ void
 ngx_http_retry_chain_answer_finish(ngx_http_retry_chain_run_t *run,
     ngx_http_retry_chain_result_e result)
 {
-    ngx_uint_t                       i, level;
     ngx_http_request_t              *r;
     ngx_http_retry_chain_attempt_t  *at;
 
@@ -253,22 +252,5 @@ ngx_http_retry_chain_answer_finish(ngx_http_retry_chain_run_t *run,
 
     ngx_http_retry_chain_record_warn(run);
 
-    /* a run that went well at once is not worth a line */
-
-    if (result == NGX_HTTP_RETRY_CHAIN_SUCCESS && run->records.nelts < 2) {
-        return;
-    }
-
-    level = run->conf->log_level;
-
-    if (result == NGX_HTTP_RETRY_CHAIN_ABORTED) {
-        level = NGX_LOG_INFO;
-    }
-
-    i = run->records.nelts;
-
-    ngx_log_error(level, r->connection->log, 0,
-                  "retry chain ended: %V, %ui attempt%s in %M ms",
-                  &ngx_http_retry_chain_result_names[result], i,
-                  i == 1 ? "" : "s", run->end - run->start);
+    ngx_http_retry_chain_record_end(run);
 }

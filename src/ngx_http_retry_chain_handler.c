@@ -8,6 +8,7 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 #include "ngx_http_retry_chain_handler.h"
+#include "ngx_http_retry_chain_direct.h"
 #include "ngx_http_retry_chain_run.h"
 
 
@@ -73,6 +74,11 @@ ngx_http_retry_chain_phase_handler(ngx_http_request_t *r)
     if (ngx_http_retry_chain_bypass(rcmcf, target, rclcf->plan, r)) {
         run->result = NGX_HTTP_RETRY_CHAIN_BYPASSED;
         ngx_http_retry_chain_record_state(run, NGX_HTTP_RETRY_CHAIN_RUN_DONE);
+        return NGX_DECLINED;
+    }
+
+    if (ngx_http_retry_chain_direct_plan(rclcf->plan)) {
+        ngx_http_retry_chain_direct_begin(run);
         return NGX_DECLINED;
     }
 

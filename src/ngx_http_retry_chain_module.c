@@ -12,6 +12,7 @@
 #include "ngx_http_retry_chain_merge.h"
 #include "ngx_http_retry_chain_policy.h"
 #include "ngx_http_retry_chain_attempt.h"
+#include "ngx_http_retry_chain_direct.h"
 #include "ngx_http_retry_chain_handler.h"
 #include "ngx_http_retry_chain_relay.h"
 #include "ngx_http_retry_chain_variables.h"
@@ -216,6 +217,9 @@ ngx_http_retry_chain_postconfiguration(ngx_conf_t *cf)
            != NGX_OK
         || ngx_http_retry_chain_add_handler(cf, NGX_HTTP_PRECONTENT_PHASE,
                                    ngx_http_retry_chain_phase_handler)
+           != NGX_OK
+        || ngx_http_retry_chain_add_handler(cf, NGX_HTTP_LOG_PHASE,
+                                   ngx_http_retry_chain_direct_log_handler)
            != NGX_OK)
     {
         return NGX_ERROR;

@@ -97,6 +97,32 @@ ngx_http_retry_chain_record_log(ngx_http_retry_chain_run_t *run,
 }
 
 
+void
+ngx_http_retry_chain_record_end(ngx_http_retry_chain_run_t *run)
+{
+    ngx_uint_t  n, level;
+
+    n = run->records.nelts;
+
+    /* a run that went well at once is not worth a line */
+
+    if (run->result == NGX_HTTP_RETRY_CHAIN_SUCCESS && n < 2) {
+        return;
+    }
+
+    level = run->conf->log_level;
+
+    if (run->result == NGX_HTTP_RETRY_CHAIN_ABORTED) {
+        level = NGX_LOG_INFO;
+    }
+
+    ngx_log_error(level, run->request->connection->log, 0,
+                  "retry chain ended: %V, %ui attempt%s in %M ms",
+                  &ngx_http_retry_chain_result_names[run->result], n,
+                  n == 1 ? "" : "s", run->end - run->start);
+}
+
+
 /* retries that go nowhere else are a mistake that is hard to see */
 
 void
@@ -182,7 +208,9 @@ ngx_http_retry_chain_record_attempts(ngx_http_retry_chain_run_t *run)
 
     n = run->records.nelts;
 
-    if (run->attempt && !run->recorded) {
+    if ((run->attempt && !run->recorded)
+        || (run->state == NGX_HTTP_RETRY_CHAIN_RUN_DIRECT && n == 0))
+    {
         n++;
     }
 

@@ -24,6 +24,7 @@ typedef enum {
     NGX_HTTP_RETRY_CHAIN_RUN_BODY,         /* request body is being read */
     NGX_HTTP_RETRY_CHAIN_RUN_ATTEMPT,
     NGX_HTTP_RETRY_CHAIN_RUN_WAIT,
+    NGX_HTTP_RETRY_CHAIN_RUN_DIRECT,       /* the location's own handler */
     NGX_HTTP_RETRY_CHAIN_RUN_DONE
 } ngx_http_retry_chain_state_e;
 
@@ -56,6 +57,7 @@ typedef struct {
     ngx_array_t                         records;
                                      /* of ngx_http_retry_chain_record_t */
     ngx_array_t                        *states;   /* of earlier attempts */
+    ngx_uint_t                          first_state;   /* of a direct run */
 
     /* fires at the end of a wait, a timeout or a discarded body's time */
     ngx_event_t                         event;
@@ -90,6 +92,9 @@ void ngx_http_retry_chain_record_log(ngx_http_retry_chain_run_t *run,
 
 /* once per plan and worker: steps were tried, but all went the same way */
 void ngx_http_retry_chain_record_warn(ngx_http_retry_chain_run_t *run);
+
+/* a line about the end of a run, if there is anything to say */
+void ngx_http_retry_chain_record_end(ngx_http_retry_chain_run_t *run);
 
 /* attempts begun so far */
 ngx_uint_t ngx_http_retry_chain_record_attempts(

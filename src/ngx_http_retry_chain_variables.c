@@ -13,6 +13,7 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 #include <cjson/cJSON.h>
+#include "ngx_http_retry_chain_direct.h"
 #include "ngx_http_retry_chain_run.h"
 #include "ngx_http_retry_chain_variables.h"
 
@@ -325,7 +326,14 @@ ngx_http_retry_chain_variable_result(ngx_http_request_t *r,
         return NGX_OK;
     }
 
-    if (run->state == NGX_HTTP_RETRY_CHAIN_RUN_DONE) {
+    if (run->state == NGX_HTTP_RETRY_CHAIN_RUN_DIRECT) {
+        ngx_http_retry_chain_direct_note(run);
+    }
+
+    if (run->state == NGX_HTTP_RETRY_CHAIN_RUN_DONE
+        || (run->state == NGX_HTTP_RETRY_CHAIN_RUN_DIRECT
+            && run->records.nelts))
+    {
         name = &ngx_http_retry_chain_result_names[run->result];
 
     } else if (run->attempt && run->attempt->relaying) {
@@ -427,7 +435,10 @@ ngx_http_retry_chain_trail(ngx_http_retry_chain_run_t *run)
         return NULL;
     }
 
-    if (run->state == NGX_HTTP_RETRY_CHAIN_RUN_DONE) {
+    if (run->state == NGX_HTTP_RETRY_CHAIN_RUN_DONE
+        || (run->state == NGX_HTTP_RETRY_CHAIN_RUN_DIRECT
+            && run->records.nelts))
+    {
         name = &ngx_http_retry_chain_result_names[run->result];
 
         if (cJSON_AddStringToObject(trail, "result", (char *) name->data)
@@ -531,6 +542,10 @@ ngx_http_retry_chain_variable_run(ngx_http_request_t *r)
             && run->result == NGX_HTTP_RETRY_CHAIN_BYPASSED))
     {
         return NULL;
+    }
+
+    if (run->state == NGX_HTTP_RETRY_CHAIN_RUN_DIRECT) {
+        ngx_http_retry_chain_direct_note(run);
     }
 
     return run;

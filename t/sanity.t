@@ -197,9 +197,9 @@ X-From: proxy1
 proxy1 500
 --- grep_error_log_out
 vendor: proxy1 500
+front: 500 exhausted, proxy1: 500
 retry chain attempt 1/1 to "proxy1" failed: status 500, no other attempt: exhausted
 retry chain ended: exhausted, 1 attempt
-front: 500 exhausted, proxy1: 500
 
 
 

@@ -2,9 +2,9 @@ package Differ;
 
 # Differential tests of transparency.
 #
-# The same table of cases goes through three instances of nginx: one without
-# the module, one with a chain of one step and one with a chain of two steps
-# at http level.  What the client got, what the backend saw, the access log,
+# The same table of cases goes through instances of nginx: one without the
+# module, others with a chain of one step, with a chain of one step that has
+# something to decide, and with a chain of two steps at http level.  What the client got, what the backend saw, the access log,
 # the error log and the files left behind must be equal.
 #
 # DIFFER_SELF=1   the chained instances run without the module, too: whatever
@@ -44,13 +44,17 @@ my $self_test = $ENV{DIFFER_SELF};
 
 my ($built, @pids, %names, $owner, $dir);
 
-my @kinds = qw(plain one two);
+my @kinds = qw(plain direct one two);
 
 # of one length, as they are part of replies
-my %home = (plain => 'plain', one => 'chain', two => 'twice');
+my %home = (plain => 'plain', direct => 'alone', one => 'chain',
+            two => 'twice');
+
+# with a time limit there is something to decide, which takes an attempt
 
 my %chain = (
-    one => 'retry_chain 127.0.0.1:%%BACKEND%%;',
+    direct => 'retry_chain 127.0.0.1:%%BACKEND%%;',
+    one => "retry_chain 127.0.0.1:%%BACKEND%%;\n    retry_chain_timeout 1h;",
     two => "retry_chain 127.0.0.1:%%BACKEND%% 127.0.0.2:%%BACKEND%%;\n"
            . '    retry_chain_success 100-599;',
 );
@@ -1014,7 +1018,7 @@ sub judge {
         ok(!@miss, "$name: plain nginx does what the case is about")
             or diag("not found: @miss\n" . dump_of($p));
 
-        for my $kind (qw(one two)) {
+        for my $kind (qw(direct one two)) {
             next if $kind eq 'two' && defined $case->{two} && !$case->{two};
 
             my $c = $seen->{$kind}{$name};
@@ -1028,8 +1032,9 @@ sub judge {
             TODO: {
                 my $known = $case->{known};
 
-                # for both, or by the number of steps
-                $known = $known->{$kind} if ref $known;
+                # by the number of steps, or where there is an attempt
+                $known = ref $known ? $known->{$kind}
+                         : $kind eq 'direct' ? undef : $known;
                 local $TODO = $known if $known && !$self_test;
                 ok(!@diff, "$name: a chain of $kind answers as plain nginx")
                     or diag(join "\n", @diff);
