@@ -66,8 +66,8 @@ access_log %%DIR%%/logs/access.log run;
 proxy_cache_path %%DIR%%/cache keys_zone=c:1m;
 proxy_cache_key \$retry_chain_upstream;
 upstream refused { server 127.0.0.1:1; }
-upstream group { server 127.0.0.1:1 weight=1000 max_fails=0;
-                 server 127.0.0.1:2 max_fails=0; }
+upstream group { server 127.0.0.1:1 max_fails=0;
+                 server 127.0.0.1:2 max_fails=0 backup; }
 server {
     listen %%PORT%%;
     add_header X-Run "\$retry_chain_result \$retry_chain_statuses" always;
