@@ -25,7 +25,7 @@ ways(
     garbage => sub { ("what?\r\n\r\n", [close => 1]) },
     large => sub { reply(200, 'x', map { "X-$_: " . 'x' x 1500 } 1 .. 9) },
     short => sub { (reply(200, undef, 'Content-Length: 100'), 'x',
-                    [close => 1]) },
+                    [sleep => 0.05], [close => 1]) },
     accel => sub { reply(200, 'no', 'X-Accel-Redirect: /page') },
     accel_proxied => sub { reply(503, 'no', 'X-Accel-Redirect: /other') },
     named => sub { reply(404, 'no', 'X-Accel-Redirect: @other') },
