@@ -14,7 +14,7 @@ use Test::More;
 my $top = abs_path(dirname(__FILE__) . '/..');
 my $nginx = $ENV{TEST_NGINX_BINARY} || 'nginx';
 my $module = $ENV{TEST_NGINX_LOAD_MODULES}
-             || "$top/build/ngx_http_retry_chain_module.so";
+             // "$top/build/ngx_http_retry_chain_module.so";
 my $dir = tempdir(CLEANUP => 1);
 
 my $many = join ' ', map { "127.0.0.1:$_" } 1 .. 17;

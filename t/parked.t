@@ -17,7 +17,7 @@ use Time::HiRes qw(sleep time);
 my $top = abs_path(dirname(__FILE__) . '/..');
 my $nginx = $ENV{TEST_NGINX_BINARY} || 'nginx';
 my $module = $ENV{TEST_NGINX_LOAD_MODULES}
-             || "$top/build/ngx_http_retry_chain_module.so";
+             // "$top/build/ngx_http_retry_chain_module.so";
 my $dir = tempdir(CLEANUP => 1);
 my $load = -e $module ? "load_module $module;" : '';
 my $user = $> == 0 ? 'user root;' : '';
