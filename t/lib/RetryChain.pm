@@ -57,6 +57,10 @@ my %words = (
 
 my (@sockets, $dir);
 
+if (my $spare = $ENV{TEST_NGINX_SPARE_PORT}) {
+    $ENV{"TEST_NGINX_RAND_PORT_$_"} = $spare + $_ - 1 for 1 .. 3;
+}
+
 
 add_block_preprocessor(sub {
     my ($block) = @_;
