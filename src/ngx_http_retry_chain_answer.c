@@ -9,6 +9,7 @@
 #include <ngx_http.h>
 #include "ngx_http_retry_chain_answer.h"
 #include "ngx_http_retry_chain_lend.h"
+#include "ngx_http_retry_chain_slots.h"
 
 
 static ngx_int_t ngx_http_retry_chain_answer_end(
@@ -74,8 +75,9 @@ ngx_http_retry_chain_answer(ngx_http_retry_chain_run_t *run)
         return;
     }
 
-    if (at->step->location
-        && ngx_http_retry_chain_answer_pages(r, at->request) != NGX_OK)
+    if (ngx_http_retry_chain_slots_retry_after(run, r) != NGX_OK
+        || (at->step->location
+            && ngx_http_retry_chain_answer_pages(r, at->request) != NGX_OK))
     {
         rc = NGX_HTTP_INTERNAL_SERVER_ERROR;
     }

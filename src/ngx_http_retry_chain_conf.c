@@ -20,6 +20,7 @@
 #define NGX_HTTP_RETRY_CHAIN_SEEN_RATE      0x10
 #define NGX_HTTP_RETRY_CHAIN_SEEN_MAX       0x20
 #define NGX_HTTP_RETRY_CHAIN_SEEN_JITTER    0x40
+#define NGX_HTTP_RETRY_CHAIN_SEEN_BURST     0x80
 
 
 /* rates are between 1 and 1000, in thousandths */
@@ -28,15 +29,6 @@
 #define NGX_HTTP_RETRY_CHAIN_MAX_RATE       1000000
 
 
-typedef struct {
-    ngx_str_t                            name;
-    ngx_uint_t                           mask;
-} ngx_http_retry_chain_param_t;
-
-
-static ngx_uint_t ngx_http_retry_chain_conf_param(ngx_conf_t *cf,
-    ngx_http_retry_chain_param_t *params, ngx_str_t *arg, ngx_str_t *value,
-    ngx_uint_t *seen);
 static ngx_int_t ngx_http_retry_chain_conf_step(ngx_conf_t *cf,
     ngx_http_retry_chain_loc_conf_t *rclcf, ngx_str_t *name,
     ngx_http_retry_chain_step_t *params);
@@ -44,6 +36,8 @@ static ngx_int_t ngx_http_retry_chain_conf_condition(
     ngx_http_retry_chain_rule_t *rule, ngx_str_t *text);
 static ngx_int_t ngx_http_retry_chain_conf_rule_param(
     ngx_http_retry_chain_rule_t *rule, ngx_uint_t mask, ngx_str_t *value);
+static ngx_int_t ngx_http_retry_chain_conf_rate(ngx_str_t *value,
+    ngx_http_retry_chain_pace_t *pace);
 static ngx_int_t ngx_http_retry_chain_conf_attempts(ngx_str_t *value,
     ngx_uint_t *attempts);
 
@@ -52,6 +46,8 @@ static ngx_http_retry_chain_param_t  ngx_http_retry_chain_step_params[] = {
     { ngx_string("wait="), NGX_HTTP_RETRY_CHAIN_SEEN_WAIT },
     { ngx_string("timeout="), NGX_HTTP_RETRY_CHAIN_SEEN_TIMEOUT },
     { ngx_string("attempts="), NGX_HTTP_RETRY_CHAIN_SEEN_ATTEMPTS },
+    { ngx_string("rate="), NGX_HTTP_RETRY_CHAIN_SEEN_RATE },
+    { ngx_string("burst="), NGX_HTTP_RETRY_CHAIN_SEEN_BURST },
     { ngx_null_string, 0 }
 };
 
@@ -79,9 +75,9 @@ ngx_http_retry_chain_conf_steps(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_http_retry_chain_loc_conf_t *rclcf = conf;
 
-    ngx_int_t                          rc;
+    ngx_int_t                          n, rc;
     ngx_str_t                         *value, s;
-    ngx_uint_t                         i, n, mask, seen;
+    ngx_uint_t                         i, mask, nsteps, seen;
     ngx_http_retry_chain_step_t        params;
     ngx_http_retry_chain_main_conf_t  *rcmcf;
 
@@ -110,6 +106,7 @@ ngx_http_retry_chain_conf_steps(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     }
 
     ngx_memzero(&params, sizeof(ngx_http_retry_chain_step_t));
+    params.pace.burst = 1;
 
     seen = 0;
 
@@ -157,6 +154,17 @@ ngx_http_retry_chain_conf_steps(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
             rc = ngx_http_retry_chain_conf_attempts(&s, &params.attempts);
             break;
 
+        case NGX_HTTP_RETRY_CHAIN_SEEN_RATE:
+            rc = ngx_http_retry_chain_conf_rate(&s, &params.pace);
+            break;
+
+        case NGX_HTTP_RETRY_CHAIN_SEEN_BURST:
+            n = ngx_atoi(s.data, s.len);
+            rc = n >= 1 && n <= NGX_HTTP_RETRY_CHAIN_MAX_BURST ? NGX_OK
+                                                               : NGX_DECLINED;
+            params.pace.burst = n;
+            break;
+
         default: /* logged */
             return NGX_CONF_ERROR;
         }
@@ -168,7 +176,13 @@ ngx_http_retry_chain_conf_steps(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         }
     }
 
-    n = rclcf->steps->nelts;
+    if ((seen & NGX_HTTP_RETRY_CHAIN_SEEN_BURST)
+        && params.pace.rate == 0 && !params.pace.automatic)
+    {
+        return "\"burst\" needs \"rate\"";
+    }
+
+    nsteps = rclcf->steps->nelts;
 
     for (i = 1; i < cf->args->nelts; i++) {
 
@@ -183,7 +197,7 @@ ngx_http_retry_chain_conf_steps(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         }
     }
 
-    if (rclcf->steps->nelts == n) {
+    if (rclcf->steps->nelts == nsteps) {
         return "has no step";
     }
 
@@ -196,12 +210,7 @@ ngx_http_retry_chain_conf_steps(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 }
 
 
-/*
- * Returns the mask of the parameter that "arg" is and its value, 0 if it is
- * none, NGX_CONF_UNSET_UINT if it was seen before on this line.
- */
-
-static ngx_uint_t
+ngx_uint_t
 ngx_http_retry_chain_conf_param(ngx_conf_t *cf,
     ngx_http_retry_chain_param_t *params, ngx_str_t *arg, ngx_str_t *value,
     ngx_uint_t *seen)
@@ -293,6 +302,23 @@ ngx_http_retry_chain_conf_step(ngx_conf_t *cf,
     }
 
     return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_retry_chain_conf_rate(ngx_str_t *value,
+    ngx_http_retry_chain_pace_t *pace)
+{
+    if (value->len == 3 && ngx_strncmp(value->data, "off", 3) == 0) {
+        return NGX_OK;
+    }
+
+    if (value->len == 4 && ngx_strncmp(value->data, "auto", 4) == 0) {
+        pace->automatic = 1;
+        return NGX_OK;
+    }
+
+    return ngx_http_retry_chain_parse_rate(value, &pace->rate);
 }
 
 

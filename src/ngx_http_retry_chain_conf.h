@@ -25,6 +25,30 @@ char *ngx_http_retry_chain_conf_rule(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 char *ngx_http_retry_chain_conf_timeout(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+char *ngx_http_retry_chain_conf_zone(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_retry_chain_conf_hints(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_retry_chain_conf_max_waiting(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_retry_chain_conf_budget(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+
+
+/* for the files of this room */
+
+typedef struct {
+    ngx_str_t                        name;
+    ngx_uint_t                       mask;
+} ngx_http_retry_chain_param_t;
+
+/*
+ * Returns the mask of the parameter that "arg" is and its value, 0 if it is
+ * none, NGX_CONF_UNSET_UINT, logged, if it was seen before on this line.
+ */
+ngx_uint_t ngx_http_retry_chain_conf_param(ngx_conf_t *cf,
+    ngx_http_retry_chain_param_t *params, ngx_str_t *arg, ngx_str_t *value,
+    ngx_uint_t *seen);
 
 
 #endif /* _NGX_HTTP_RETRY_CHAIN_CONF_H_INCLUDED_ */

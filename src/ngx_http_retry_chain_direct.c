@@ -9,18 +9,29 @@
 #include <ngx_http.h>
 #include "ngx_http_retry_chain_direct.h"
 #include "ngx_http_retry_chain_run.h"
+#include "ngx_http_retry_chain_slots.h"
+#include "ngx_http_retry_chain_turn.h"
 
 
 static ngx_http_upstream_state_t *ngx_http_retry_chain_direct_state(
     ngx_http_retry_chain_run_t *run);
 static ngx_int_t ngx_http_retry_chain_direct_outcome(
     ngx_http_retry_chain_run_t *run, ngx_http_retry_chain_outcome_t *outcome);
+static void ngx_http_retry_chain_direct_decide(
+    ngx_http_retry_chain_run_t *run, ngx_http_retry_chain_outcome_t *outcome);
+static void ngx_http_retry_chain_direct_dry(ngx_http_retry_chain_run_t *run,
+    ngx_http_retry_chain_record_t *record);
 
 
 ngx_uint_t
 ngx_http_retry_chain_direct_plan(ngx_http_retry_chain_plan_t *plan)
 {
+    if (plan->dry) {
+        return 1;
+    }
+
     return plan->attempts == 1
+           && plan->ways == NULL
            && !plan->hard
            && plan->steps[0].timeout == 0
            && !plan->steps[0].location;
@@ -105,6 +116,7 @@ ngx_http_retry_chain_direct_outcome(ngx_http_retry_chain_run_t *run,
     }
 
     outcome->outcome = NGX_HTTP_RETRY_CHAIN_REPLY;
+    outcome->sent = 1;
 
 #if (NGX_HTTP_CACHE)
     if (r->cached) {
@@ -118,6 +130,7 @@ ngx_http_retry_chain_direct_outcome(ngx_http_retry_chain_run_t *run,
         if (status && state->header_time == (ngx_msec_t) -1) {
 
             outcome->outcome = NGX_HTTP_RETRY_CHAIN_ERROR;
+            outcome->sent = state->bytes_sent != 0;
 
             if (status == NGX_HTTP_GATEWAY_TIME_OUT) {
                 outcome->outcome = NGX_HTTP_RETRY_CHAIN_TIMEOUT;
@@ -185,11 +198,77 @@ ngx_http_retry_chain_direct_note(ngx_http_retry_chain_run_t *run)
         run->verdict.result = NGX_HTTP_RETRY_CHAIN_ABORTED;
 
     } else {
-        ngx_http_retry_chain_decide(run->plan, &run->place, &outcome, 1, 0,
-                                    &run->verdict);
+        ngx_http_retry_chain_direct_decide(run, &outcome);
     }
 
-    run->result = run->verdict.result;
+    run->result = run->plan->dry ? NGX_HTTP_RETRY_CHAIN_DRY_RUN
+                                 : run->verdict.result;
+}
+
+
+/* what the plan makes of the first attempt */
+
+static void
+ngx_http_retry_chain_direct_decide(ngx_http_retry_chain_run_t *run,
+    ngx_http_retry_chain_outcome_t *outcome)
+{
+    ngx_http_retry_chain_ways_t  ways;
+
+    ngx_memzero(&run->place, sizeof(ngx_http_retry_chain_place_t));
+
+    run->place.used = 1;
+    run->place.visits = 1;
+    run->place.tries = 1;
+
+    ngx_http_retry_chain_turn_safety(run->request, outcome);
+    ngx_http_retry_chain_slots_survey(run, &ways);
+    ngx_http_retry_chain_slots_foresee(run, outcome, &ways);
+
+    ngx_http_retry_chain_decide(run->plan, &run->place, &ways, outcome,
+                                ngx_http_retry_chain_record_left(run), 0,
+                                &run->verdict);
+}
+
+
+static void
+ngx_http_retry_chain_direct_dry(ngx_http_retry_chain_run_t *run,
+    ngx_http_retry_chain_record_t *record)
+{
+    char                            *what;
+    ngx_log_t                       *log;
+    ngx_uint_t                       level, status;
+    ngx_http_retry_chain_ways_t      ways;
+    ngx_http_retry_chain_plan_t     *plan;
+    ngx_http_retry_chain_verdict_t  *verdict;
+
+    plan = run->plan;
+    verdict = &run->verdict;
+    level = run->conf->log_level;
+    log = run->request->connection->log;
+
+    ngx_http_retry_chain_slots_survey(run, &ways);
+
+    if (ways.delay[0]) {
+        ngx_log_error(level, log, 0,
+                      "retry chain dry run: \"%V\" would not be called for "
+                      "%M ms", &plan->steps[0].name, ways.delay[0]);
+    }
+
+    what = ngx_http_retry_chain_record_outcome(&record->outcome);
+    status = record->outcome.status;
+
+    if (verdict->retry) {
+        ngx_log_error(level, log, 0,
+                      "retry chain dry run: %s %ui, would retry at \"%V\" in "
+                      "%M ms", what, status,
+                      &plan->steps[verdict->step].name, verdict->delay);
+
+    } else if (verdict->result != NGX_HTTP_RETRY_CHAIN_SUCCESS) {
+        ngx_log_error(level, log, 0,
+                      "retry chain dry run: %s %ui, would end: %V",
+                      what, status,
+                      &ngx_http_retry_chain_result_names[verdict->result]);
+    }
 }
 
 
@@ -210,6 +289,15 @@ ngx_http_retry_chain_direct_log_handler(ngx_http_request_t *r)
 
     run->end = ngx_current_msec;
     ngx_http_retry_chain_record_state(run, NGX_HTTP_RETRY_CHAIN_RUN_DONE);
+
+    if (run->plan->dry) {
+
+        if (run->records.nelts) {
+            ngx_http_retry_chain_direct_dry(run, run->records.elts);
+        }
+
+        return NGX_OK;
+    }
 
     if (run->records.nelts && run->result != NGX_HTTP_RETRY_CHAIN_ABORTED) {
         ngx_http_retry_chain_record_log(run, run->records.elts);

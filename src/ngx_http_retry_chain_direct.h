@@ -6,9 +6,10 @@
 
 /*
  * Runs whose plan leaves nothing to decide: one attempt, whatever it gives, and
- * no time limit.  There is nothing to discard, so the location's own handler
- * answers on the main request, exactly as without a chain; what has come of it
- * is read from the request.
+ * no time limit or slot.  There is nothing to discard, so the location's own
+ * handler answers on the main request, exactly as without a chain; what has
+ * come of it is read from the request.  So is a dry run, whose log tells what
+ * the plan would have made of it; slots are read, not written.
  */
 
 

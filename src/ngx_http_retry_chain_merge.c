@@ -9,6 +9,7 @@
 #include <ngx_http.h>
 #include "ngx_http_retry_chain_module.h"
 #include "ngx_http_retry_chain_merge.h"
+#include "ngx_http_retry_chain_zone.h"
 
 
 typedef struct {
@@ -18,6 +19,8 @@ typedef struct {
 
 
 static ngx_int_t ngx_http_retry_chain_merge_plan(ngx_conf_t *cf,
+    ngx_http_retry_chain_loc_conf_t *conf);
+static ngx_int_t ngx_http_retry_chain_merge_zone(ngx_conf_t *cf,
     ngx_http_retry_chain_loc_conf_t *conf);
 static ngx_int_t ngx_http_retry_chain_merge_locations(ngx_conf_t *cf,
     ngx_http_retry_chain_loc_conf_t *conf);
@@ -37,6 +40,13 @@ ngx_http_retry_chain_merge_conf(ngx_conf_t *cf, void *parent, void *child)
             && conf->success == NULL
             && conf->stop == NULL
             && conf->non_idempotent == NGX_CONF_UNSET_UINT
+            && conf->zone == NULL
+            && conf->hints == NULL
+            && conf->budget == NULL
+            && conf->dry_run == NGX_CONF_UNSET
+            && conf->limited == NGX_CONF_UNSET_UINT
+            && conf->max_waiting == NGX_CONF_UNSET_UINT
+            && conf->rotate == NGX_CONF_UNSET_UINT
             && !conf->timeout_set);
 
     if (conf->steps == NULL) {
@@ -59,6 +69,26 @@ ngx_http_retry_chain_merge_conf(ngx_conf_t *cf, void *parent, void *child)
         conf->stop = prev->stop;
     }
 
+    if (conf->zone == NULL) {
+        conf->zone = prev->zone;
+    }
+
+    if (conf->hints == NULL) {
+        conf->hints = prev->hints;
+    }
+
+    if (conf->budget == NULL) {
+        conf->budget = prev->budget;
+    }
+
+    if (conf->limited == NGX_CONF_UNSET_UINT) {
+        conf->limited = prev->limited;
+    }
+
+    ngx_conf_merge_value(conf->dry_run, prev->dry_run, 0);
+
+    ngx_conf_merge_uint_value(conf->max_waiting, prev->max_waiting, 10000);
+    ngx_conf_merge_uint_value(conf->rotate, prev->rotate, 0);
     ngx_conf_merge_uint_value(conf->non_idempotent, prev->non_idempotent,
                               NGX_HTTP_RETRY_CHAIN_UNSAFE_SAFE);
     ngx_conf_merge_uint_value(conf->log_level, prev->log_level, NGX_LOG_WARN);
@@ -74,13 +104,23 @@ ngx_http_retry_chain_merge_conf(ngx_conf_t *cf, void *parent, void *child)
 
     if (same && prev->plan) {
         conf->plan = prev->plan;
-        conf->warned = prev->warned;
+        conf->notes = prev->notes;
 
     } else if (ngx_http_retry_chain_merge_plan(cf, conf) != NGX_OK) {
         return NGX_CONF_ERROR;
     }
 
-    if (ngx_http_retry_chain_merge_locations(cf, conf) != NGX_OK) {
+    /* a level that only hands it down may leave it incomplete */
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    if (!conf->own && clcf->handler == NULL) {
+        return NGX_CONF_OK;
+    }
+
+    if (ngx_http_retry_chain_merge_zone(cf, conf) != NGX_OK
+        || ngx_http_retry_chain_merge_locations(cf, conf) != NGX_OK)
+    {
         return NGX_CONF_ERROR;
     }
 
@@ -100,13 +140,21 @@ ngx_http_retry_chain_merge_plan(ngx_conf_t *cf,
         return NGX_ERROR;
     }
 
-    conf->warned = ngx_pcalloc(cf->pool, sizeof(ngx_uint_t));
-    if (conf->warned == NULL) {
+    conf->notes = ngx_pcalloc(cf->pool, sizeof(ngx_http_retry_chain_notes_t));
+    if (conf->notes == NULL) {
         return NGX_ERROR;
     }
 
-    plan->steps = conf->steps->elts;
     plan->nsteps = conf->steps->nelts;
+
+    plan->steps = ngx_palloc(cf->pool, plan->nsteps
+                                       * sizeof(ngx_http_retry_chain_step_t));
+    if (plan->steps == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_memcpy(plan->steps, conf->steps->elts,
+               plan->nsteps * sizeof(ngx_http_retry_chain_step_t));
 
     if (conf->rules) {
         plan->rules = conf->rules->elts;
@@ -135,6 +183,23 @@ ngx_http_retry_chain_merge_plan(ngx_conf_t *cf,
     plan->timeout = conf->timeout_set ? conf->timeout : 60000;
     plan->hard = conf->timeout_set && conf->timeout;
 
+    plan->limited = conf->limited == NGX_CONF_UNSET_UINT
+                    ? NGX_HTTP_RETRY_CHAIN_LIMITED_WAIT : conf->limited;
+    plan->max_waiting = conf->max_waiting;
+    plan->rotate = conf->rotate;
+    plan->dry = conf->dry_run;
+
+    if (conf->budget) {
+        plan->budget = *conf->budget;
+    }
+
+    if (conf->hints) {
+        plan->hints = *conf->hints;
+
+    } else {
+        ngx_http_retry_chain_hints_init(&plan->hints);
+    }
+
     if (ngx_http_retry_chain_plan_init(plan) != NGX_OK) {
         ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
                       "the chain that starts with \"%V\" in %V:%ui could make "
@@ -151,6 +216,48 @@ ngx_http_retry_chain_merge_plan(ngx_conf_t *cf,
 }
 
 
+/* what acts on slots has no use without them */
+
+static ngx_int_t
+ngx_http_retry_chain_merge_zone(ngx_conf_t *cf,
+    ngx_http_retry_chain_loc_conf_t *conf)
+{
+    ngx_uint_t                    i;
+    ngx_http_retry_chain_step_t  *step;
+
+    if (conf->zone) {
+        return conf->plan->ways
+               ? NGX_OK
+               : ngx_http_retry_chain_zone_use(cf, conf->zone, conf->plan);
+    }
+
+    step = conf->plan->steps;
+
+    for (i = 0; i < conf->plan->nsteps; i++) {
+
+        if (step[i].pace.rate || step[i].pace.automatic) {
+            ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                          "\"rate\" of step \"%V\" in %V:%ui needs "
+                          "\"retry_chain_zone\"",
+                          &step[i].name, &step[i].file, step[i].line);
+            return NGX_ERROR;
+        }
+    }
+
+    if (conf->limited != NGX_CONF_UNSET_UINT || conf->plan->budget.window) {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "\"%s\" for the chain that starts with \"%V\" in %V:%ui "
+                      "needs \"retry_chain_zone\"",
+                      conf->plan->budget.window ? "retry_chain_budget"
+                                                : "retry_chain_limited",
+                      &step->name, &step->file, step->line);
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
+}
+
+
 /* named locations are known only after merging, so they are noted here */
 
 static ngx_int_t
@@ -158,15 +265,8 @@ ngx_http_retry_chain_merge_locations(ngx_conf_t *cf,
     ngx_http_retry_chain_loc_conf_t *conf)
 {
     ngx_uint_t                         i;
-    ngx_http_core_loc_conf_t          *clcf;
     ngx_http_retry_chain_check_t      *check;
     ngx_http_retry_chain_main_conf_t  *rcmcf;
-
-    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
-
-    if (!conf->own && clcf->handler == NULL) {
-        return NGX_OK;
-    }
 
     rcmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_retry_chain_module);
 

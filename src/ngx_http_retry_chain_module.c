@@ -16,6 +16,7 @@
 #include "ngx_http_retry_chain_handler.h"
 #include "ngx_http_retry_chain_relay.h"
 #include "ngx_http_retry_chain_variables.h"
+#include "ngx_http_retry_chain_zone.h"
 
 
 #define NGX_HTTP_RETRY_CHAIN_LEVELS                                           \
@@ -27,6 +28,8 @@ static void *ngx_http_retry_chain_create_loc_conf(ngx_conf_t *cf);
 static ngx_int_t ngx_http_retry_chain_postconfiguration(ngx_conf_t *cf);
 static ngx_int_t ngx_http_retry_chain_add_handler(ngx_conf_t *cf,
     ngx_uint_t phase, ngx_http_handler_pt handler);
+static ngx_int_t ngx_http_retry_chain_init_module(ngx_cycle_t *cycle);
+static ngx_int_t ngx_http_retry_chain_init_process(ngx_cycle_t *cycle);
 static void ngx_http_retry_chain_early(ngx_conf_t *cf,
     ngx_http_retry_chain_main_conf_t *rcmcf);
 
@@ -43,6 +46,21 @@ static ngx_conf_enum_t  ngx_http_retry_chain_non_idempotent[] = {
     { ngx_string("safe"), NGX_HTTP_RETRY_CHAIN_UNSAFE_SAFE },
     { ngx_string("on"), NGX_HTTP_RETRY_CHAIN_UNSAFE_ON },
     { ngx_string("off"), NGX_HTTP_RETRY_CHAIN_UNSAFE_OFF },
+    { ngx_null_string, 0 }
+};
+
+
+static ngx_conf_enum_t  ngx_http_retry_chain_limiteds[] = {
+    { ngx_string("wait"), NGX_HTTP_RETRY_CHAIN_LIMITED_WAIT },
+    { ngx_string("next"), NGX_HTTP_RETRY_CHAIN_LIMITED_NEXT },
+    { ngx_string("fail"), NGX_HTTP_RETRY_CHAIN_LIMITED_FAIL },
+    { ngx_null_string, 0 }
+};
+
+
+static ngx_conf_enum_t  ngx_http_retry_chain_starts[] = {
+    { ngx_string("first"), 0 },
+    { ngx_string("rotate"), 1 },
     { ngx_null_string, 0 }
 };
 
@@ -107,6 +125,55 @@ static ngx_command_t  ngx_http_retry_chain_commands[] = {
       offsetof(ngx_http_retry_chain_loc_conf_t, log_level),
       &ngx_http_retry_chain_log_levels },
 
+    { ngx_string("retry_chain_start"),
+      NGX_HTTP_RETRY_CHAIN_LEVELS|NGX_CONF_TAKE1,
+      ngx_conf_set_enum_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_retry_chain_loc_conf_t, rotate),
+      &ngx_http_retry_chain_starts },
+
+    { ngx_string("retry_chain_zone"),
+      NGX_HTTP_RETRY_CHAIN_LEVELS|NGX_CONF_TAKE12,
+      ngx_http_retry_chain_conf_zone,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("retry_chain_retry_after"),
+      NGX_HTTP_RETRY_CHAIN_LEVELS|NGX_CONF_1MORE,
+      ngx_http_retry_chain_conf_hints,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("retry_chain_limited"),
+      NGX_HTTP_RETRY_CHAIN_LEVELS|NGX_CONF_TAKE1,
+      ngx_conf_set_enum_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_retry_chain_loc_conf_t, limited),
+      &ngx_http_retry_chain_limiteds },
+
+    { ngx_string("retry_chain_max_waiting"),
+      NGX_HTTP_RETRY_CHAIN_LEVELS|NGX_CONF_TAKE1,
+      ngx_http_retry_chain_conf_max_waiting,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("retry_chain_budget"),
+      NGX_HTTP_RETRY_CHAIN_LEVELS|NGX_CONF_1MORE,
+      ngx_http_retry_chain_conf_budget,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("retry_chain_dry_run"),
+      NGX_HTTP_RETRY_CHAIN_LEVELS|NGX_CONF_FLAG,
+      ngx_conf_set_flag_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_retry_chain_loc_conf_t, dry_run),
+      NULL },
+
       ngx_null_command
 };
 
@@ -132,8 +199,8 @@ ngx_module_t  ngx_http_retry_chain_module = {
     ngx_http_retry_chain_commands,             /* module directives */
     NGX_HTTP_MODULE,                           /* module type */
     NULL,                                      /* init master */
-    NULL,                                      /* init module */
-    NULL,                                      /* init process */
+    ngx_http_retry_chain_init_module,          /* init module */
+    ngx_http_retry_chain_init_process,         /* init process */
     NULL,                                      /* init thread */
     NULL,                                      /* exit thread */
     ngx_http_retry_chain_attempt_exit,         /* exit process */
@@ -150,6 +217,7 @@ ngx_http_retry_chain_create_main_conf(ngx_conf_t *cf)
      *
      *     conf->targets = { 0 };
      *     conf->checks = { 0 };
+     *     conf->zones = { 0 };
      *     conf->enabled = 0;
      */
 
@@ -176,11 +244,18 @@ ngx_http_retry_chain_create_loc_conf(ngx_conf_t *cf)
      *     conf->stop = NULL;
      *     conf->timeout = 0;
      *     conf->plan = NULL;
-     *     conf->warned = NULL;
+     *     conf->notes = NULL;
+     *     conf->zone = NULL;
+     *     conf->hints = NULL;
+     *     conf->budget = NULL;
      */
 
     conf->non_idempotent = NGX_CONF_UNSET_UINT;
     conf->log_level = NGX_CONF_UNSET_UINT;
+    conf->limited = NGX_CONF_UNSET_UINT;
+    conf->max_waiting = NGX_CONF_UNSET_UINT;
+    conf->rotate = NGX_CONF_UNSET_UINT;
+    conf->dry_run = NGX_CONF_UNSET;
 
     return conf;
 }
@@ -282,4 +357,61 @@ ngx_http_retry_chain_early(ngx_conf_t *cf,
             }
         }
     }
+}
+
+
+/* a parked request keeps its connection */
+
+static ngx_int_t
+ngx_http_retry_chain_init_module(ngx_cycle_t *cycle)
+{
+    ngx_uint_t                         connections;
+    ngx_core_conf_t                   *ccf;
+    ngx_event_conf_t                  *ecf;
+    ngx_http_retry_chain_main_conf_t  *rcmcf;
+
+    rcmcf = ngx_http_cycle_get_module_main_conf(cycle,
+                                                ngx_http_retry_chain_module);
+
+    if (rcmcf == NULL || rcmcf->max_waiting == 0) {
+        return NGX_OK;
+    }
+
+    ccf = (ngx_core_conf_t *) ngx_get_conf(cycle->conf_ctx, ngx_core_module);
+    ecf = ngx_event_get_conf(cycle->conf_ctx, ngx_event_core_module);
+
+    connections = ecf->connections * ngx_max(ccf->worker_processes, 1);
+
+    if (rcmcf->max_waiting >= connections) {
+        ngx_log_error(NGX_LOG_WARN, cycle->log, 0,
+                      "\"retry_chain_max_waiting\" is %ui, but the workers "
+                      "have %ui connections: increase \"worker_connections\"",
+                      rcmcf->max_waiting, connections);
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_retry_chain_init_process(ngx_cycle_t *cycle)
+{
+    ngx_uint_t                          i;
+    ngx_shm_zone_t                    **zones;
+    ngx_http_retry_chain_main_conf_t   *rcmcf;
+
+    rcmcf = ngx_http_cycle_get_module_main_conf(cycle,
+                                                ngx_http_retry_chain_module);
+
+    if (rcmcf == NULL) {
+        return NGX_OK;
+    }
+
+    zones = rcmcf->zones.elts;
+
+    for (i = 0; i < rcmcf->zones.nelts; i++) {
+        ngx_http_retry_chain_zone_begin(zones[i]->data);
+    }
+
+    return NGX_OK;
 }

@@ -31,8 +31,20 @@ typedef struct {
     ngx_uint_t                       early[3];
     ngx_uint_t                       nearly;
 
+    ngx_array_t                      zones;        /* of ngx_shm_zone_t * */
+    ngx_uint_t                       max_waiting;  /* the most configured */
+
     unsigned                         enabled:1;    /* some level has a plan */
 } ngx_http_retry_chain_main_conf_t;
+
+
+/* what a worker notes about a plan */
+
+typedef struct {
+    ngx_uint_t                       turn;     /* of runs that rotate */
+    unsigned                         same:1;   /* warnings given */
+    unsigned                         capped:1;
+} ngx_http_retry_chain_notes_t;
 
 
 typedef struct {
@@ -43,9 +55,16 @@ typedef struct {
     ngx_uint_t                       non_idempotent;
     ngx_msec_t                       timeout;      /* 0: off */
     ngx_uint_t                       log_level;
+    ngx_shm_zone_t                  *zone;
+    ngx_http_retry_chain_hints_t    *hints;
+    ngx_http_retry_chain_budget_conf_t  *budget;
+    ngx_uint_t                       limited;
+    ngx_uint_t                       max_waiting;
+    ngx_uint_t                       rotate;
+    ngx_flag_t                       dry_run;
 
     ngx_http_retry_chain_plan_t     *plan;         /* NULL: no chain here */
-    ngx_uint_t                      *warned;       /* per worker, once */
+    ngx_http_retry_chain_notes_t    *notes;
 
     unsigned                         off:1;
     unsigned                         rules_off:1;

@@ -441,7 +441,7 @@ ngx_int_t
 ngx_http_retry_chain_pace_limit(ngx_http_retry_chain_slot_t *slot,
     const ngx_http_retry_chain_pace_t *pace, uint64_t now, uint64_t until)
 {
-    uint64_t                      least;
+    uint64_t                      least, next;
     ngx_uint_t                    number, fresh;
     ngx_atomic_uint_t             tail;
     ngx_http_retry_chain_phase_t  phase, old;
@@ -467,6 +467,17 @@ ngx_http_retry_chain_pace_limit(ngx_http_retry_chain_slot_t *slot,
 
         } else {
             phase.ticket = ngx_http_retry_chain_phase_clock(&old, now);
+        }
+
+        if (old.kind == NGX_HTTP_RETRY_CHAIN_PHASE_PROBE && now >= old.start) {
+
+            /* the one behind the last probe is the next one */
+
+            next = phase.ticket - old.ticket;
+            next -= next % NGX_HTTP_RETRY_CHAIN_CALL;
+            next += old.ticket + NGX_HTTP_RETRY_CHAIN_CALL;
+
+            phase.ticket = ngx_max(phase.ticket, ngx_min(next, slot->tail));
         }
 
         /* nothing is left of a burst, the first call after it goes alone */
@@ -575,6 +586,19 @@ ngx_http_retry_chain_pace_accepted(ngx_http_retry_chain_slot_t *slot,
     phase.kind = NGX_HTTP_RETRY_CHAIN_PHASE_PACED;
 
     return ngx_http_retry_chain_phase_write(slot, number, &phase);
+}
+
+
+ngx_uint_t
+ngx_http_retry_chain_pace_probing(ngx_http_retry_chain_slot_t *slot,
+    uint64_t now)
+{
+    ngx_http_retry_chain_phase_t  phase;
+
+    (void) ngx_http_retry_chain_phase_read(slot, &phase);
+
+    return phase.kind == NGX_HTTP_RETRY_CHAIN_PHASE_PROBE
+           && phase.start <= now;
 }
 
 

@@ -147,6 +147,10 @@ ngx_msec_t ngx_http_retry_chain_pace_refused(ngx_http_retry_chain_slot_t *slot,
 ngx_int_t ngx_http_retry_chain_pace_accepted(ngx_http_retry_chain_slot_t *slot,
     const ngx_http_retry_chain_pace_t *pace, uint64_t now, uint64_t sent);
 
+/* 1 while it is not known whether a limit has ended */
+ngx_uint_t ngx_http_retry_chain_pace_probing(
+    ngx_http_retry_chain_slot_t *slot, uint64_t now);
+
 /* the end of the limit that the slot is under, 0 if it is under none */
 uint64_t ngx_http_retry_chain_pace_limited(ngx_http_retry_chain_slot_t *slot,
     uint64_t now);

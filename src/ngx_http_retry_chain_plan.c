@@ -116,6 +116,52 @@ ngx_http_retry_chain_parse_msec(ngx_str_t *text, ngx_msec_t *msec)
 
 
 ngx_int_t
+ngx_http_retry_chain_parse_rate(ngx_str_t *text, ngx_uint_t *rate)
+{
+    u_char     *unit;
+    ngx_int_t   n;
+
+    if (text->len < sizeof("1r/s") - 1) {
+        return NGX_DECLINED;
+    }
+
+    unit = text->data + text->len - 3;
+
+    n = ngx_atofp(text->data, text->len - 3, 3);
+
+    if (n == NGX_ERROR || n > NGX_HTTP_RETRY_CHAIN_MAX_PACE) {
+        return NGX_DECLINED;
+    }
+
+    if (ngx_strncmp(unit, "r/m", 3) == 0) {
+        n /= 60;
+
+    } else if (ngx_strncmp(unit, "r/s", 3) != 0) {
+        return NGX_DECLINED;
+    }
+
+    if (n < NGX_HTTP_RETRY_CHAIN_MIN_PACE) {
+        return NGX_DECLINED;
+    }
+
+    *rate = n;
+
+    return NGX_OK;
+}
+
+
+void
+ngx_http_retry_chain_hints_init(ngx_http_retry_chain_hints_t *hints)
+{
+    hints->max = 60000;
+    hints->cap = 3600000;
+    hints->spacing = 1000;
+    hints->off = 0;
+    hints->chain = 0;
+}
+
+
+ngx_int_t
 ngx_http_retry_chain_plan_init(ngx_http_retry_chain_plan_t *plan)
 {
     ngx_uint_t                    i, n, visit;
@@ -129,8 +175,13 @@ ngx_http_retry_chain_plan_init(ngx_http_retry_chain_plan_t *plan)
 
     plan->attempts = 0;
 
+    /* a hard deadline cuts an attempt: there is no use in waiting until then */
+
+    plan->margin = plan->hard ? ngx_min(plan->timeout / 20, 100) : 0;
+
     for (i = 0; i < plan->nsteps; i++) {
         step = &plan->steps[i];
+        step->pace.spacing = plan->hints.spacing;
 
         n = visit;
 

@@ -19,6 +19,8 @@
 
 #include <ngx_config.h>
 #include <ngx_core.h>
+#include "ngx_http_retry_chain_budget.h"
+#include "ngx_http_retry_chain_pace.h"
 
 
 #define NGX_HTTP_RETRY_CHAIN_MAX_STEPS      16
@@ -51,6 +53,15 @@ typedef enum {
 } ngx_http_retry_chain_unsafe_e;
 
 
+/* what a run does when no way out is free */
+
+typedef enum {
+    NGX_HTTP_RETRY_CHAIN_LIMITED_WAIT = 0,
+    NGX_HTTP_RETRY_CHAIN_LIMITED_NEXT,
+    NGX_HTTP_RETRY_CHAIN_LIMITED_FAIL
+} ngx_http_retry_chain_limited_e;
+
+
 /* a set of status codes, 100 to 599 */
 
 typedef struct {
@@ -64,6 +75,8 @@ typedef struct {
     ngx_msec_t                          wait;      /* before this position */
     ngx_msec_t                          timeout;   /* 0: no limit */
     ngx_uint_t                          attempts;  /* 0: not given */
+
+    ngx_http_retry_chain_pace_t         pace;
 
     ngx_str_t                           file;      /* where it was configured */
     ngx_uint_t                          line;
@@ -86,6 +99,22 @@ typedef struct {
 } ngx_http_retry_chain_rule_t;
 
 
+/* of zone.h: a way out with its slot in shared memory */
+
+typedef struct ngx_http_retry_chain_way_s  ngx_http_retry_chain_way_t;
+
+
+/* what is made of Retry-After, RateLimit and X-RateLimit-* */
+
+typedef struct {
+    ngx_msec_t                          max;       /* a run waits for it */
+    ngx_msec_t                          cap;       /* a way out is limited */
+    ngx_msec_t                          spacing;   /* "default", without one */
+    unsigned                            off:1;
+    unsigned                            chain:1;   /* they bind all steps */
+} ngx_http_retry_chain_hints_t;
+
+
 typedef struct {
     ngx_http_retry_chain_step_t        *steps;
     ngx_uint_t                          nsteps;    /* at least 1 */
@@ -99,9 +128,20 @@ typedef struct {
     ngx_http_retry_chain_unsafe_e       non_idempotent;
 
     ngx_msec_t                          timeout;   /* 0: no deadline */
+    ngx_msec_t                          margin;    /* for an attempt in it */
     ngx_uint_t                          attempts;  /* most that a run makes */
 
+    ngx_http_retry_chain_hints_t        hints;
+    ngx_http_retry_chain_limited_e      limited;
+    ngx_http_retry_chain_budget_conf_t  budget;
+    ngx_uint_t                          max_waiting;
+
+    ngx_http_retry_chain_way_t        **ways;      /* of steps; NULL: no zone */
+    void                               *zone;      /* of the ways */
+
     unsigned                            hard:1;    /* timeout aborts attempts */
+    unsigned                            rotate:1;  /* where a run starts */
+    unsigned                            dry:1;     /* only says what it did */
 } ngx_http_retry_chain_plan_t;
 
 
@@ -116,6 +156,15 @@ ngx_uint_t ngx_http_retry_chain_codes_test(
 
 /* NGX_DECLINED if the text is not a time or is over MAX_TIME */
 ngx_int_t ngx_http_retry_chain_parse_msec(ngx_str_t *text, ngx_msec_t *msec);
+
+/*
+ * "20r/s", "0.5r/s" or "30r/m" in thousandths of a call a second; NGX_DECLINED
+ * if it is none or out of range
+ */
+ngx_int_t ngx_http_retry_chain_parse_rate(ngx_str_t *text, ngx_uint_t *rate);
+
+/* the defaults */
+void ngx_http_retry_chain_hints_init(ngx_http_retry_chain_hints_t *hints);
 
 /*
  * Computes the most attempts that a run may make; NGX_DECLINED if they are

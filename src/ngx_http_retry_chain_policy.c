@@ -9,6 +9,25 @@
 #include "ngx_http_retry_chain_policy.h"
 
 
+/*
+ * A burst is refilled only where something is missing, so a step that has so
+ * many calls more left than the ones before it is taken first.
+ */
+
+#define NGX_HTTP_RETRY_CHAIN_PREFERENCE  2
+
+
+static ngx_int_t ngx_http_retry_chain_decide_same(
+    const ngx_http_retry_chain_plan_t *plan,
+    const ngx_http_retry_chain_place_t *place,
+    const ngx_http_retry_chain_ways_t *ways,
+    const ngx_http_retry_chain_outcome_t *outcome, ngx_msec_int_t left,
+    uint32_t random, ngx_http_retry_chain_verdict_t *verdict);
+static ngx_uint_t ngx_http_retry_chain_waits(
+    const ngx_http_retry_chain_plan_t *plan,
+    const ngx_http_retry_chain_ways_t *ways, ngx_uint_t step);
+static ngx_http_retry_chain_reason_e ngx_http_retry_chain_reason(
+    const ngx_http_retry_chain_ways_t *ways, ngx_uint_t step);
 static ngx_uint_t ngx_http_retry_chain_repeatable(
     const ngx_http_retry_chain_plan_t *plan,
     const ngx_http_retry_chain_outcome_t *outcome);
@@ -20,13 +39,11 @@ static ngx_int_t ngx_http_retry_chain_match(
 void
 ngx_http_retry_chain_decide(const ngx_http_retry_chain_plan_t *plan,
     const ngx_http_retry_chain_place_t *place,
+    const ngx_http_retry_chain_ways_t *ways,
     const ngx_http_retry_chain_outcome_t *outcome, ngx_msec_int_t left,
     uint32_t random, ngx_http_retry_chain_verdict_t *verdict)
 {
-    ngx_int_t                     n;
-    ngx_uint_t                    again;
-    ngx_http_retry_chain_rule_t  *rule;
-    ngx_http_retry_chain_step_t  *step;
+    ngx_int_t  rc;
 
     ngx_memzero(verdict, sizeof(ngx_http_retry_chain_verdict_t));
 
@@ -43,70 +60,264 @@ ngx_http_retry_chain_decide(const ngx_http_retry_chain_plan_t *plan,
         }
     }
 
-    step = &plan->steps[place->step];
-    verdict->result = NGX_HTTP_RETRY_CHAIN_EXHAUSTED;
-    again = 0;
+    rc = ngx_http_retry_chain_decide_same(plan, place, ways, outcome, left,
+                                          random, verdict);
 
-    /* the same step */
+    if (rc == NGX_DECLINED || rc == NGX_BUSY) {
 
-    if (plan->nrules == 0) {
+        ngx_http_retry_chain_pick(plan, place, ways,
+                                  ngx_http_retry_chain_place_wait(plan, place),
+                                  left, verdict);
 
-        if (place->tries < step->attempts) {
-            verdict->same = 1;
-            again = 1;
-        }
-
-    } else if (step->attempts == 0 || place->tries < step->attempts) {
-
-        n = ngx_http_retry_chain_match(plan, outcome);
-
-        if (n != NGX_DECLINED) {
-            rule = &plan->rules[n];
-
-            if ((ngx_uint_t) place->retries[n] + 1 < rule->attempts) {
-                verdict->same = 1;
-                verdict->rule = n;
-                verdict->delay = ngx_http_retry_chain_backoff(rule,
-                                                  place->retries[n] + 1,
-                                                  random);
-                again = 1;
-            }
-        }
-    }
-
-    if (again && (ngx_msec_int_t) verdict->delay >= left) {
-        verdict->result = NGX_HTTP_RETRY_CHAIN_DEADLINE;
-        verdict->same = 0;
-        verdict->delay = 0;
-        again = 0;
-    }
-
-    /* the next one */
-
-    if (!again && place->step + 1 < plan->nsteps) {
-        verdict->delay = plan->steps[place->step + 1].wait;
-
-        if ((ngx_msec_int_t) verdict->delay >= left) {
+        if (rc == NGX_BUSY
+            && verdict->result == NGX_HTTP_RETRY_CHAIN_EXHAUSTED)
+        {
             verdict->result = NGX_HTTP_RETRY_CHAIN_DEADLINE;
-            verdict->delay = 0;
-            return;
         }
-
-        again = 1;
     }
 
-    if (!again) {
+    if (!verdict->retry || ngx_http_retry_chain_repeatable(plan, outcome)) {
         return;
     }
 
-    if (!ngx_http_retry_chain_repeatable(plan, outcome)) {
-        verdict->result = NGX_HTTP_RETRY_CHAIN_UNSAFE;
-        verdict->same = 0;
-        verdict->delay = 0;
+    ngx_memzero(verdict, sizeof(ngx_http_retry_chain_verdict_t));
+
+    verdict->result = NGX_HTTP_RETRY_CHAIN_UNSAFE;
+}
+
+
+/* NGX_BUSY: there would be another try, but not in time */
+
+static ngx_int_t
+ngx_http_retry_chain_decide_same(const ngx_http_retry_chain_plan_t *plan,
+    const ngx_http_retry_chain_place_t *place,
+    const ngx_http_retry_chain_ways_t *ways,
+    const ngx_http_retry_chain_outcome_t *outcome, ngx_msec_int_t left,
+    uint32_t random, ngx_http_retry_chain_verdict_t *verdict)
+{
+    ngx_int_t                     n;
+    ngx_uint_t                    limit;
+    ngx_msec_t                    delay, slot;
+    ngx_http_retry_chain_rule_t  *rule;
+
+    limit = plan->steps[place->step].attempts;
+    delay = 0;
+    n = 0;
+
+    if (plan->nrules == 0) {
+
+        if (place->tries >= limit) {
+            return NGX_DECLINED;
+        }
+
+    } else {
+
+        if (limit && place->tries >= limit) {
+            return NGX_DECLINED;
+        }
+
+        n = ngx_http_retry_chain_match(plan, outcome);
+
+        if (n == NGX_DECLINED) {
+            return NGX_DECLINED;
+        }
+
+        rule = &plan->rules[n];
+
+        if ((ngx_uint_t) place->retries[n] + 1 >= rule->attempts) {
+            return NGX_DECLINED;
+        }
+
+        delay = ngx_http_retry_chain_backoff(rule, place->retries[n] + 1,
+                                             random);
+    }
+
+    verdict->reason = NGX_HTTP_RETRY_CHAIN_REASON_BACKOFF;
+
+    slot = ways->delay[place->step];
+
+    if (slot > delay && plan->limited != NGX_HTTP_RETRY_CHAIN_LIMITED_NEXT) {
+
+        if (plan->limited == NGX_HTTP_RETRY_CHAIN_LIMITED_FAIL
+            || !ngx_http_retry_chain_waits(plan, ways, place->step))
+        {
+            return NGX_DECLINED;
+        }
+
+        delay = slot;
+        left -= plan->margin;
+        verdict->reason = ngx_http_retry_chain_reason(ways, place->step);
+    }
+
+    if (left < 0 || delay >= (ngx_msec_t) left) {
+        return NGX_BUSY;
+    }
+
+    verdict->retry = 1;
+    verdict->same = 1;
+    verdict->step = place->step;
+    verdict->rule = n;
+    verdict->delay = delay;
+
+    return NGX_OK;
+}
+
+
+void
+ngx_http_retry_chain_pick(const ngx_http_retry_chain_plan_t *plan,
+    const ngx_http_retry_chain_place_t *place,
+    const ngx_http_retry_chain_ways_t *ways, ngx_msec_t wait,
+    ngx_msec_int_t left, ngx_http_retry_chain_verdict_t *verdict)
+{
+    ngx_uint_t  i, k, n, best, limited, free;
+
+    verdict->retry = 0;
+    verdict->same = 0;
+    verdict->delay = 0;
+    verdict->reason = place->visits ? NGX_HTTP_RETRY_CHAIN_REASON_STEP
+                                    : NGX_HTTP_RETRY_CHAIN_REASON_FIRST;
+    verdict->result = NGX_HTTP_RETRY_CHAIN_EXHAUSTED;
+
+    /* only steps with an address take turns, an @location is a last resort */
+
+    for (n = 0; n < plan->nsteps && !plan->steps[n].location; n++) {
+        /* void */
+    }
+
+    best = NGX_HTTP_RETRY_CHAIN_MAX_STEPS;
+    limited = 0;
+    free = 0;
+
+    for (k = 0; k < plan->nsteps; k++) {
+
+        i = k < n ? (place->first + k) % n : k;
+
+        if (place->used & ((uint32_t) 1 << i)) {
+            continue;
+        }
+
+        if (ways->delay[i] <= wait) {
+
+            if (!free
+                || (ways->left[best]
+                    && ways->left[i] > ways->left[best]
+                                       + NGX_HTTP_RETRY_CHAIN_PREFERENCE))
+            {
+                best = i;
+            }
+
+            limited = 0;
+            free = 1;
+            continue;
+        }
+
+        if (free) {
+            continue;
+        }
+
+        limited = 1;
+
+        if ((best == NGX_HTTP_RETRY_CHAIN_MAX_STEPS
+             || ways->delay[i] < ways->delay[best])
+            && (plan->limited == NGX_HTTP_RETRY_CHAIN_LIMITED_NEXT
+                || ngx_http_retry_chain_waits(plan, ways, i)))
+        {
+            best = i;
+        }
+    }
+
+    if (limited) {
+        verdict->result = NGX_HTTP_RETRY_CHAIN_LIMITED;
+
+        if (plan->limited == NGX_HTTP_RETRY_CHAIN_LIMITED_FAIL) {
+            return;
+        }
+    }
+
+    if (best == NGX_HTTP_RETRY_CHAIN_MAX_STEPS) {
+        return;
+    }
+
+    if (limited && plan->limited == NGX_HTTP_RETRY_CHAIN_LIMITED_WAIT) {
+        wait = ways->delay[best];
+        left -= plan->margin;
+        verdict->reason = ngx_http_retry_chain_reason(ways, best);
+
+    } else {
+        verdict->result = NGX_HTTP_RETRY_CHAIN_DEADLINE;
+    }
+
+    if (left < 0 || wait >= (ngx_msec_t) left) {
         return;
     }
 
     verdict->retry = 1;
+    verdict->step = best;
+    verdict->delay = wait;
+}
+
+
+ngx_uint_t
+ngx_http_retry_chain_pick_same(const ngx_http_retry_chain_plan_t *plan,
+    const ngx_http_retry_chain_ways_t *ways, ngx_msec_int_t left,
+    ngx_http_retry_chain_verdict_t *verdict)
+{
+    ngx_msec_t  slot;
+
+    slot = ways->delay[verdict->step];
+
+    verdict->delay = 0;
+
+    if (slot == 0 || plan->limited == NGX_HTTP_RETRY_CHAIN_LIMITED_NEXT) {
+        return left > 0;
+    }
+
+    left -= plan->margin;
+
+    if (plan->limited == NGX_HTTP_RETRY_CHAIN_LIMITED_FAIL
+        || !ngx_http_retry_chain_waits(plan, ways, verdict->step)
+        || left < 0 || slot >= (ngx_msec_t) left)
+    {
+        return 0;
+    }
+
+    verdict->delay = slot;
+    verdict->reason = ngx_http_retry_chain_reason(ways, verdict->step);
+
+    return 1;
+}
+
+
+/* a run does not wait for a hint that is longer than "max" */
+
+static ngx_uint_t
+ngx_http_retry_chain_waits(const ngx_http_retry_chain_plan_t *plan,
+    const ngx_http_retry_chain_ways_t *ways, ngx_uint_t step)
+{
+    return !(ways->hinted & ((uint32_t) 1 << step))
+           || ways->delay[step] <= plan->hints.max;
+}
+
+
+static ngx_http_retry_chain_reason_e
+ngx_http_retry_chain_reason(const ngx_http_retry_chain_ways_t *ways,
+    ngx_uint_t step)
+{
+    return ways->hinted & ((uint32_t) 1 << step)
+           ? NGX_HTTP_RETRY_CHAIN_REASON_HINT
+           : NGX_HTTP_RETRY_CHAIN_REASON_SLOT;
+}
+
+
+ngx_msec_t
+ngx_http_retry_chain_place_wait(const ngx_http_retry_chain_plan_t *plan,
+    const ngx_http_retry_chain_place_t *place)
+{
+    if (place->visits == 0 || place->visits >= plan->nsteps) {
+        return 0;
+    }
+
+    return plan->steps[place->visits].wait;
 }
 
 
@@ -210,7 +421,9 @@ ngx_http_retry_chain_place_move(ngx_http_retry_chain_place_t *place,
         return;
     }
 
-    place->step++;
+    place->step = verdict->step;
+    place->used |= (uint32_t) 1 << verdict->step;
+    place->visits++;
     place->tries = 1;
     ngx_memzero(place->retries, sizeof(place->retries));
 }

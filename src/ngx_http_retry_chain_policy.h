@@ -34,15 +34,43 @@ typedef enum {
     NGX_HTTP_RETRY_CHAIN_STOPPED,
     NGX_HTTP_RETRY_CHAIN_UNSAFE,
     NGX_HTTP_RETRY_CHAIN_DEADLINE,
+    NGX_HTTP_RETRY_CHAIN_LIMITED,
+    NGX_HTTP_RETRY_CHAIN_BUDGET,
+    NGX_HTTP_RETRY_CHAIN_OVERFLOW,
     NGX_HTTP_RETRY_CHAIN_ABORTED,
-    NGX_HTTP_RETRY_CHAIN_BYPASSED
+    NGX_HTTP_RETRY_CHAIN_BYPASSED,
+    NGX_HTTP_RETRY_CHAIN_DRY_RUN
 } ngx_http_retry_chain_result_e;
+
+
+/* what an attempt waits for */
+
+typedef enum {
+    NGX_HTTP_RETRY_CHAIN_REASON_FIRST = 0,  /* nothing */
+    NGX_HTTP_RETRY_CHAIN_REASON_STEP,       /* wait= of the position */
+    NGX_HTTP_RETRY_CHAIN_REASON_BACKOFF,    /* a rule */
+    NGX_HTTP_RETRY_CHAIN_REASON_HINT,       /* the vendor said when */
+    NGX_HTTP_RETRY_CHAIN_REASON_SLOT        /* the pace of the way out */
+} ngx_http_retry_chain_reason_e;
+
+
+/* when the ways out of a plan are free, by step */
+
+typedef struct {
+    ngx_msec_t                          delay[NGX_HTTP_RETRY_CHAIN_MAX_STEPS];
+    ngx_uint_t                          left[NGX_HTTP_RETRY_CHAIN_MAX_STEPS];
+                                                   /* of a burst, calls */
+    uint32_t                            hinted;    /* because of a hint */
+} ngx_http_retry_chain_ways_t;
 
 
 /* where a run stands; owned and zeroed by the run */
 
 typedef struct {
     ngx_uint_t                          step;      /* index of the step */
+    ngx_uint_t                          first;     /* where it has started */
+    ngx_uint_t                          visits;    /* of steps */
+    uint32_t                            used;      /* mask of them */
     ngx_uint_t                          tries;     /* made in this visit */
     u_char                              retries[NGX_HTTP_RETRY_CHAIN_MAX_RULES];
                                                    /* by rule, in this visit */
@@ -63,8 +91,10 @@ typedef struct {
     unsigned                            retry:1;   /* discard, try again */
     unsigned                            same:1;    /* on the same step */
 
+    ngx_uint_t                          step;      /* index, if retry */
     ngx_uint_t                          rule;      /* index, if same */
     ngx_msec_t                          delay;     /* before the attempt */
+    ngx_http_retry_chain_reason_e       reason;    /* of the delay */
     ngx_http_retry_chain_result_e       result;    /* if not retry */
 } ngx_http_retry_chain_verdict_t;
 
@@ -75,14 +105,39 @@ ngx_msec_t ngx_http_retry_chain_backoff(const ngx_http_retry_chain_rule_t *rule,
 
 /*
  * "left" is the time to the deadline; NGX_MAX_INT_T_VALUE if there is none.
- * The place is not changed.
+ * "ways" has the ways out after the outcome.  The place is not changed.
  */
 void ngx_http_retry_chain_decide(const ngx_http_retry_chain_plan_t *plan,
     const ngx_http_retry_chain_place_t *place,
+    const ngx_http_retry_chain_ways_t *ways,
     const ngx_http_retry_chain_outcome_t *outcome, ngx_msec_int_t left,
     uint32_t random, ngx_http_retry_chain_verdict_t *verdict);
 
-/* moves the place to where the verdict sends the run; counts the try */
+/*
+ * Picks a step that was not used yet: the first one that is free after "wait",
+ * or the one that is free first.  Sets step, delay and reason of the verdict,
+ * or its result.
+ */
+void ngx_http_retry_chain_pick(const ngx_http_retry_chain_plan_t *plan,
+    const ngx_http_retry_chain_place_t *place,
+    const ngx_http_retry_chain_ways_t *ways, ngx_msec_t wait,
+    ngx_msec_int_t left, ngx_http_retry_chain_verdict_t *verdict);
+
+/*
+ * Another try at the step of the verdict, after its backoff: now, or when its
+ * slot is free.  0 if that is not in time.
+ */
+ngx_uint_t ngx_http_retry_chain_pick_same(
+    const ngx_http_retry_chain_plan_t *plan,
+    const ngx_http_retry_chain_ways_t *ways, ngx_msec_int_t left,
+    ngx_http_retry_chain_verdict_t *verdict);
+
+/* the wait that belongs to the next position of a run */
+ngx_msec_t ngx_http_retry_chain_place_wait(
+    const ngx_http_retry_chain_plan_t *plan,
+    const ngx_http_retry_chain_place_t *place);
+
+/* moves the place to where the verdict has sent the run; counts the try */
 void ngx_http_retry_chain_place_move(ngx_http_retry_chain_place_t *place,
     const ngx_http_retry_chain_verdict_t *verdict);
 

@@ -16,8 +16,21 @@ ngx_str_t  ngx_http_retry_chain_result_names[] = {
     ngx_string("stopped"),
     ngx_string("unsafe"),
     ngx_string("deadline"),
+    ngx_string("limited"),
+    ngx_string("budget"),
+    ngx_string("overflow"),
     ngx_string("aborted"),
-    ngx_string("bypassed")
+    ngx_string("bypassed"),
+    ngx_string("dry_run")
+};
+
+
+ngx_str_t  ngx_http_retry_chain_reason_names[] = {
+    ngx_string("first"),
+    ngx_string("step"),
+    ngx_string("backoff"),
+    ngx_string("retry_after"),
+    ngx_string("slot")
 };
 
 
@@ -51,7 +64,7 @@ ngx_http_retry_chain_record_add(ngx_http_retry_chain_run_t *run,
         record->wait = run->wait;
         record->time = ngx_current_msec - run->attempt_start;
         record->outcome = at->outcome;
-        record->backoff = run->waited_backoff;
+        record->reason = run->reason;
     }
 
     return record;
@@ -132,7 +145,7 @@ ngx_http_retry_chain_record_warn(ngx_http_retry_chain_run_t *run)
     ngx_http_retry_chain_step_t    *first;
     ngx_http_retry_chain_record_t  *record;
 
-    if (run->used || *run->conf->warned) {
+    if (run->used || run->conf->notes->same) {
         return;
     }
 
@@ -150,7 +163,7 @@ ngx_http_retry_chain_record_warn(ngx_http_retry_chain_run_t *run)
             continue;
         }
 
-        *run->conf->warned = 1;
+        run->conf->notes->same = 1;
 
         ngx_log_error(NGX_LOG_WARN, run->request->connection->log, 0,
                       "retry chain tried \"%V\" and \"%V\", but the location "
@@ -182,6 +195,18 @@ ngx_http_retry_chain_record_outcome(ngx_http_retry_chain_outcome_t *outcome)
     default:
         return "aborted";
     }
+}
+
+
+ngx_msec_int_t
+ngx_http_retry_chain_record_left(ngx_http_retry_chain_run_t *run)
+{
+    if (run->plan->timeout == 0) {
+        return NGX_MAX_INT_T_VALUE;
+    }
+
+    return (ngx_msec_int_t) (run->start + run->plan->timeout
+                             - ngx_current_msec);
 }
 
 
@@ -226,6 +251,18 @@ ngx_http_retry_chain_record_state(ngx_http_retry_chain_run_t *run,
                    "retry chain state: %d -> %d", run->state, state);
 
     run->state = state;
+}
+
+
+void
+ngx_http_retry_chain_record_timer(ngx_http_retry_chain_run_t *run,
+    ngx_msec_t timer)
+{
+    if (run->event.timer_set) {
+        ngx_del_timer(&run->event);
+    }
+
+    ngx_add_timer(&run->event, timer);
 }
 
 

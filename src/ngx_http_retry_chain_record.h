@@ -36,11 +36,16 @@ typedef struct {
     ngx_msec_t                          wait;     /* before it */
     ngx_msec_t                          time;     /* to its verdict */
     ngx_http_retry_chain_outcome_t      outcome;
-    unsigned                            backoff:1;  /* why it waited */
+    ngx_http_retry_chain_reason_e       reason;   /* of the wait */
 } ngx_http_retry_chain_record_t;
 
 
-typedef struct {
+typedef struct ngx_http_retry_chain_run_s  ngx_http_retry_chain_run_t;
+
+typedef void (*ngx_http_retry_chain_run_pt)(ngx_http_retry_chain_run_t *run);
+
+
+struct ngx_http_retry_chain_run_s {
     ngx_http_request_t                 *request;  /* the main one */
     ngx_http_retry_chain_loc_conf_t    *conf;
     ngx_http_retry_chain_plan_t        *plan;
@@ -59,6 +64,17 @@ typedef struct {
     ngx_array_t                        *states;   /* of earlier attempts */
     ngx_uint_t                          first_state;   /* of a direct run */
 
+    /* with a ticket for the way, parked or not */
+    ngx_http_retry_chain_way_t         *way;
+    ngx_http_retry_chain_ticket_t       ticket;
+    ngx_queue_t                         queue;
+    ngx_http_retry_chain_run_pt         wake;     /* it is due */
+    uint64_t                            deadline; /* us, 0: none */
+    uint64_t                           *told;     /* hints without a zone */
+
+    /* makes the next attempt */
+    ngx_http_retry_chain_run_pt         go;
+
     /* fires at the end of a wait, a timeout or a discarded body's time */
     ngx_event_t                         event;
 
@@ -67,17 +83,25 @@ typedef struct {
     ngx_msec_t                          attempt_start;
     ngx_msec_t                          wait;     /* before the attempt */
     ngx_msec_t                          due;      /* start of the next one */
+    ngx_msec_t                          decided;  /* that there is one */
+    ngx_http_retry_chain_reason_e       reason;   /* of the wait */
 
     unsigned                            recorded:1;   /* the attempt is */
-    unsigned                            waited_backoff:1;
+    unsigned                            waiting:1;    /* counted as such */
+    unsigned                            parked:1;     /* in a line */
+    unsigned                            missed:1; /* ticket beyond deadline */
     unsigned                            late:1;   /* deadline cut an attempt */
     unsigned                            used:1;   /* $retry_chain_upstream */
-} ngx_http_retry_chain_run_t;
+};
 
 
 /* the one place that changes the state */
 void ngx_http_retry_chain_record_state(ngx_http_retry_chain_run_t *run,
     ngx_http_retry_chain_state_e state);
+
+/* the event of the run fires after so many ms, not before */
+void ngx_http_retry_chain_record_timer(ngx_http_retry_chain_run_t *run,
+    ngx_msec_t timer);
 
 /* the event of the run will not fire */
 void ngx_http_retry_chain_record_untimer(ngx_http_retry_chain_run_t *run);
@@ -100,6 +124,10 @@ void ngx_http_retry_chain_record_end(ngx_http_retry_chain_run_t *run);
 ngx_uint_t ngx_http_retry_chain_record_attempts(
     ngx_http_retry_chain_run_t *run);
 
+/* milliseconds to the deadline */
+ngx_msec_int_t ngx_http_retry_chain_record_left(
+    ngx_http_retry_chain_run_t *run);
+
 /* milliseconds from the start to now, or to the end */
 ngx_msec_t ngx_http_retry_chain_record_time(ngx_http_retry_chain_run_t *run);
 
@@ -109,6 +137,7 @@ char *ngx_http_retry_chain_record_outcome(
 
 
 extern ngx_str_t  ngx_http_retry_chain_result_names[];
+extern ngx_str_t  ngx_http_retry_chain_reason_names[];
 
 
 #endif /* _NGX_HTTP_RETRY_CHAIN_RECORD_H_INCLUDED_ */

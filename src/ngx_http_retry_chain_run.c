@@ -9,8 +9,10 @@
 #include <ngx_http.h>
 #include "ngx_http_retry_chain_run.h"
 #include "ngx_http_retry_chain_answer.h"
-#include "ngx_http_retry_chain_keep.h"
 #include "ngx_http_retry_chain_lend.h"
+#include "ngx_http_retry_chain_park.h"
+#include "ngx_http_retry_chain_slots.h"
+#include "ngx_http_retry_chain_turn.h"
 
 
 /* a discarded body is read for this long, or for as long as the wait is */
@@ -28,18 +30,7 @@ static void ngx_http_retry_chain_run_event_handler(ngx_event_t *ev);
 static void ngx_http_retry_chain_run_attempt(ngx_http_retry_chain_run_t *run);
 static ngx_int_t ngx_http_retry_chain_run_header(
     ngx_http_retry_chain_attempt_t *at);
-static void ngx_http_retry_chain_run_judge(ngx_http_retry_chain_run_t *run,
-    ngx_http_retry_chain_attempt_t *at);
 static void ngx_http_retry_chain_run_ended(ngx_http_retry_chain_run_t *run);
-static void ngx_http_retry_chain_run_next(ngx_http_retry_chain_run_t *run);
-static void ngx_http_retry_chain_run_wait(ngx_http_retry_chain_run_t *run,
-    ngx_msec_t delay);
-static ngx_int_t ngx_http_retry_chain_run_watch(ngx_http_request_t *r);
-static void ngx_http_retry_chain_run_timer(ngx_http_retry_chain_run_t *run,
-    ngx_msec_t timer);
-static ngx_msec_int_t ngx_http_retry_chain_run_left(
-    ngx_http_retry_chain_run_t *run);
-static ngx_uint_t ngx_http_retry_chain_run_keyed(ngx_http_request_t *r);
 static void ngx_http_retry_chain_run_cleanup(void *data);
 static void ngx_http_retry_chain_run_pool_cleanup(void *data);
 
@@ -115,6 +106,11 @@ ngx_http_retry_chain_run_begin(ngx_http_request_t *r)
     run = ngx_http_retry_chain_run_get(r);
 
     run->start = ngx_current_msec;
+    run->go = ngx_http_retry_chain_run_attempt;
+
+    if (run->plan->timeout) {
+        run->deadline = (uint64_t) (run->start + run->plan->timeout) * 1000;
+    }
 
     /* what the request has been proxied to on its way here */
 
@@ -122,7 +118,7 @@ ngx_http_retry_chain_run_begin(ngx_http_request_t *r)
 
     r->write_event_handler = ngx_http_retry_chain_run_write_handler;
 
-    ngx_http_retry_chain_run_attempt(run);
+    ngx_http_retry_chain_turn_first(run);
 }
 
 
@@ -192,7 +188,7 @@ ngx_http_retry_chain_run_event_handler(ngx_event_t *ev)
                    "retry chain event, state:%d", run->state);
 
     if (run->state == NGX_HTTP_RETRY_CHAIN_RUN_WAIT) {
-        ngx_http_retry_chain_run_attempt(run);
+        ngx_http_retry_chain_turn_wake(run);
         ngx_http_run_posted_requests(c);
         return;
     }
@@ -207,14 +203,14 @@ ngx_http_retry_chain_run_event_handler(ngx_event_t *ev)
 
     /* armed first: the attempt, the run and all may be gone after the call */
 
-    ngx_http_retry_chain_run_timer(run, NGX_HTTP_RETRY_CHAIN_ABORT_TIME);
+    ngx_http_retry_chain_record_timer(run, NGX_HTTP_RETRY_CHAIN_ABORT_TIME);
 
     if (at->discarding) {
         ngx_http_retry_chain_attempt_cut(at);
         return;
     }
 
-    if (run->plan->hard && ngx_http_retry_chain_run_left(run) <= 0) {
+    if (run->plan->hard && ngx_http_retry_chain_record_left(run) <= 0) {
         run->late = 1;
     }
 
@@ -232,10 +228,6 @@ ngx_http_retry_chain_run_attempt(ngx_http_retry_chain_run_t *run)
     ngx_http_retry_chain_attempt_t  *at;
 
     r = run->request;
-
-    if (run->records.nelts == 0) {
-        run->place.tries = 1;
-    }
 
     step = &run->plan->steps[run->place.step];
 
@@ -267,7 +259,7 @@ ngx_http_retry_chain_run_attempt(ngx_http_retry_chain_run_t *run)
     timer = step->timeout;
 
     if (run->plan->hard) {
-        left = ngx_http_retry_chain_run_left(run);
+        left = ngx_http_retry_chain_record_left(run);
 
         if (timer == 0 || left < (ngx_msec_int_t) timer) {
             timer = ngx_max(left, 1);
@@ -275,7 +267,7 @@ ngx_http_retry_chain_run_attempt(ngx_http_retry_chain_run_t *run)
     }
 
     if (timer) {
-        ngx_http_retry_chain_run_timer(run, timer);
+        ngx_http_retry_chain_record_timer(run, timer);
     }
 }
 
@@ -290,85 +282,27 @@ ngx_http_retry_chain_run_header(ngx_http_retry_chain_attempt_t *at)
     run = at->data;
 
     ngx_http_retry_chain_record_untimer(run);
-    ngx_http_retry_chain_run_judge(run, at);
+    ngx_http_retry_chain_turn_judge(run, at);
 
     if (!run->verdict.retry) {
+
+        (void) ngx_http_retry_chain_slots_retry_after(run, at->request);
+
         ngx_http_retry_chain_lend_state(run->request, at->request, run->target);
         return NGX_OK;
     }
 
-    ngx_http_retry_chain_run_timer(run, ngx_max(run->verdict.delay,
+    ngx_http_retry_chain_record_timer(run, ngx_max(run->verdict.delay,
                                            NGX_HTTP_RETRY_CHAIN_DISCARD_TIME));
 
     if (at->request->read_event_handler == ngx_http_request_empty_handler) {
 
         /* an attempt may ignore that the client is gone, a wait does not */
 
-        (void) ngx_http_retry_chain_run_watch(at->request);
+        (void) ngx_http_retry_chain_turn_watch(at->request);
     }
 
     return NGX_DECLINED;
-}
-
-
-static void
-ngx_http_retry_chain_run_judge(ngx_http_retry_chain_run_t *run,
-    ngx_http_retry_chain_attempt_t *at)
-{
-    uint32_t                         noise;
-    ngx_msec_int_t                   left;
-    ngx_http_request_t              *r;
-    ngx_http_retry_chain_record_t   *record;
-    ngx_http_retry_chain_outcome_t  *outcome;
-
-    r = run->request;
-    outcome = &at->outcome;
-
-    outcome->idempotent = (r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD
-                                        |NGX_HTTP_PUT|NGX_HTTP_DELETE
-                                        |NGX_HTTP_OPTIONS|NGX_HTTP_TRACE))
-                          != 0;
-
-    if (!outcome->idempotent) {
-        outcome->keyed = ngx_http_retry_chain_run_keyed(r);
-    }
-
-    left = ngx_http_retry_chain_run_left(run);
-    noise = 0;
-
-    if (run->plan->nrules) {
-        noise = (uint32_t) ngx_random() << 16 ^ (uint32_t) ngx_random();
-    }
-
-    ngx_http_retry_chain_decide(run->plan, &run->place, outcome, left, noise,
-                                &run->verdict);
-
-    if (run->late
-        && run->verdict.result == NGX_HTTP_RETRY_CHAIN_EXHAUSTED)
-    {
-        run->verdict.result = NGX_HTTP_RETRY_CHAIN_DEADLINE;
-    }
-
-    record = ngx_http_retry_chain_record_add(run, at);
-
-    if (record) {
-        ngx_http_retry_chain_record_log(run, record);
-
-    } else {
-
-        /* no memory for another attempt either */
-
-        run->verdict.retry = 0;
-        run->verdict.result = NGX_HTTP_RETRY_CHAIN_EXHAUSTED;
-    }
-
-    if (run->verdict.retry) {
-        ngx_http_retry_chain_place_move(&run->place, &run->verdict);
-
-        run->wait = run->verdict.delay;
-        run->waited_backoff = run->verdict.same;
-        run->due = ngx_current_msec + run->verdict.delay;
-    }
 }
 
 
@@ -406,7 +340,7 @@ ngx_http_retry_chain_run_ended(ngx_http_retry_chain_run_t *run)
     }
 
     if (!at->discarding) {
-        ngx_http_retry_chain_run_judge(run, at);
+        ngx_http_retry_chain_turn_judge(run, at);
 
         if (!run->verdict.retry) {
             ngx_http_retry_chain_answer(run);
@@ -414,134 +348,7 @@ ngx_http_retry_chain_run_ended(ngx_http_retry_chain_run_t *run)
         }
     }
 
-    ngx_http_retry_chain_run_next(run);
-}
-
-
-static void
-ngx_http_retry_chain_run_next(ngx_http_retry_chain_run_t *run)
-{
-    ngx_msec_int_t       delay;
-    ngx_http_request_t  *r;
-
-    r = run->request;
-
-    if (ngx_http_retry_chain_keep(run) != NGX_OK) {
-        ngx_http_retry_chain_answer_finish(run, NGX_HTTP_RETRY_CHAIN_ABORTED);
-        ngx_http_finalize_request(r, NGX_HTTP_INTERNAL_SERVER_ERROR);
-        return;
-    }
-
-    delay = (ngx_msec_int_t) (run->due - ngx_current_msec);
-
-    if (delay > 0) {
-        ngx_http_retry_chain_run_wait(run, delay);
-        return;
-    }
-
-    ngx_http_retry_chain_run_attempt(run);
-}
-
-
-static void
-ngx_http_retry_chain_run_wait(ngx_http_retry_chain_run_t *run, ngx_msec_t delay)
-{
-    ngx_connection_t    *c;
-    ngx_http_request_t  *r;
-
-    r = run->request;
-    c = r->connection;
-
-    ngx_http_retry_chain_record_state(run, NGX_HTTP_RETRY_CHAIN_RUN_WAIT);
-
-    c->log->action = "waiting for the next attempt";
-
-    if (ngx_http_retry_chain_run_watch(r) != NGX_OK) {
-        ngx_http_retry_chain_answer_finish(run, NGX_HTTP_RETRY_CHAIN_ABORTED);
-        ngx_http_finalize_request(r, NGX_HTTP_INTERNAL_SERVER_ERROR);
-        return;
-    }
-
-    ngx_http_retry_chain_run_timer(run, delay);
-}
-
-
-/* a client that goes away, or has gone, ends the request */
-
-static ngx_int_t
-ngx_http_retry_chain_run_watch(ngx_http_request_t *r)
-{
-    ngx_event_t  *rev;
-
-    rev = r->connection->read;
-
-    r->read_event_handler = ngx_http_test_reading;
-
-    if (rev->ready) {
-        ngx_post_event(rev, &ngx_posted_events);
-        return NGX_OK;
-    }
-
-    return ngx_handle_read_event(rev, 0);
-}
-
-
-static void
-ngx_http_retry_chain_run_timer(ngx_http_retry_chain_run_t *run,
-    ngx_msec_t timer)
-{
-    if (run->event.timer_set) {
-        ngx_del_timer(&run->event);
-    }
-
-    ngx_add_timer(&run->event, timer);
-}
-
-
-/* milliseconds to the deadline */
-
-static ngx_msec_int_t
-ngx_http_retry_chain_run_left(ngx_http_retry_chain_run_t *run)
-{
-    if (run->plan->timeout == 0) {
-        return NGX_MAX_INT_T_VALUE;
-    }
-
-    return (ngx_msec_int_t) (run->start + run->plan->timeout
-                             - ngx_current_msec);
-}
-
-
-static ngx_uint_t
-ngx_http_retry_chain_run_keyed(ngx_http_request_t *r)
-{
-    ngx_uint_t        i;
-    ngx_list_part_t  *part;
-    ngx_table_elt_t  *h;
-
-    part = &r->headers_in.headers.part;
-    h = part->elts;
-
-    for (i = 0; /* void */; i++) {
-
-        if (i >= part->nelts) {
-            if (part->next == NULL) {
-                return 0;
-            }
-
-            part = part->next;
-            h = part->elts;
-            i = 0;
-        }
-
-        if (h[i].key.len == sizeof("idempotency-key") - 1
-            && ngx_strncmp(h[i].lowcase_key, "idempotency-key",
-                           sizeof("idempotency-key") - 1)
-               == 0)
-        {
-            return h[i].value.len != 0;
-        }
-    }
+    ngx_http_retry_chain_turn_next(run);
 }
 
 
@@ -555,6 +362,14 @@ ngx_http_retry_chain_run_cleanup(void *data)
     ngx_http_retry_chain_result_e  result;
 
     result = NGX_HTTP_RETRY_CHAIN_ABORTED;
+
+    ngx_http_retry_chain_park_quit(run);
+
+    if (run->attempt && run->way) {
+        ngx_http_retry_chain_slots_outcome(run, run->attempt);
+    }
+
+    ngx_http_retry_chain_slots_release(run);
 
     if (run->attempt) {
 

@@ -15,10 +15,11 @@
 #include <cjson/cJSON.h>
 #include "ngx_http_retry_chain_direct.h"
 #include "ngx_http_retry_chain_run.h"
+#include "ngx_http_retry_chain_slots.h"
 #include "ngx_http_retry_chain_variables.h"
 
 
-/* the longest item of a list besides a step's name: a time and a joint */
+/* the longest item of a list besides a step's name: a time or a reason */
 
 #define NGX_HTTP_RETRY_CHAIN_ITEM_LEN  (NGX_TIME_T_LEN + 4 + 2)
 
@@ -41,6 +42,10 @@ static ngx_int_t ngx_http_retry_chain_variable_time(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
 static ngx_int_t ngx_http_retry_chain_variable_trail(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
+static ngx_int_t ngx_http_retry_chain_variable_limited(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
+static ngx_int_t ngx_http_retry_chain_variable_rate(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
 
 static ngx_http_retry_chain_attempt_t *ngx_http_retry_chain_variable_at(
     ngx_http_request_t *r);
@@ -53,6 +58,8 @@ static u_char *ngx_http_retry_chain_item_step(u_char *p,
 static u_char *ngx_http_retry_chain_item_status(u_char *p,
     ngx_http_retry_chain_record_t *record);
 static u_char *ngx_http_retry_chain_item_wait(u_char *p,
+    ngx_http_retry_chain_record_t *record);
+static u_char *ngx_http_retry_chain_item_reason(u_char *p,
     ngx_http_retry_chain_record_t *record);
 static cJSON *ngx_http_retry_chain_trail(ngx_http_retry_chain_run_t *run);
 
@@ -84,6 +91,19 @@ static ngx_http_variable_t  ngx_http_retry_chain_vars[] = {
     { ngx_string("retry_chain_waits"), NULL,
       ngx_http_retry_chain_variable_list,
       (uintptr_t) ngx_http_retry_chain_item_wait,
+      NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("retry_chain_reason"), NULL,
+      ngx_http_retry_chain_variable_list,
+      (uintptr_t) ngx_http_retry_chain_item_reason,
+      NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("retry_chain_limited_until"), NULL,
+      ngx_http_retry_chain_variable_limited, 0,
+      NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("retry_chain_rate"), NULL,
+      ngx_http_retry_chain_variable_rate, 0,
       NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
     { ngx_string("retry_chain_result"), NULL,
@@ -312,6 +332,78 @@ ngx_http_retry_chain_item_wait(u_char *p, ngx_http_retry_chain_record_t *record)
 }
 
 
+static u_char *
+ngx_http_retry_chain_item_reason(u_char *p,
+    ngx_http_retry_chain_record_t *record)
+{
+    ngx_str_t  *name;
+
+    name = &ngx_http_retry_chain_reason_names[record->reason];
+
+    return ngx_cpymem(p, name->data, name->len);
+}
+
+
+/* the time of the epoch at which the first way out is free, if none is now */
+
+static ngx_int_t
+ngx_http_retry_chain_variable_limited(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data)
+{
+    u_char                      *p;
+    uint64_t                     ms;
+    ngx_time_t                  *tp;
+    ngx_http_retry_chain_run_t  *run;
+
+    run = ngx_http_retry_chain_variable_run(r);
+    ms = run ? ngx_http_retry_chain_slots_soonest(run) : 0;
+
+    if (ms == 0) {
+        v->not_found = 1;
+        return NGX_OK;
+    }
+
+    p = ngx_pnalloc(r->pool, NGX_TIME_T_LEN + 4);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    tp = ngx_timeofday();
+    ms += (uint64_t) tp->sec * 1000 + tp->msec;
+
+    return ngx_http_retry_chain_variable_set(v, p,
+               ngx_sprintf(p, "%T.%03uL", (time_t) (ms / 1000), ms % 1000) - p);
+}
+
+
+/* calls a second that the way out of the last attempt may take */
+
+static ngx_int_t
+ngx_http_retry_chain_variable_rate(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data)
+{
+    u_char                      *p;
+    ngx_uint_t                   rate;
+    ngx_http_retry_chain_run_t  *run;
+
+    run = ngx_http_retry_chain_variable_run(r);
+    rate = run ? ngx_http_retry_chain_slots_rate(run) : 0;
+
+    if (rate == 0) {
+        v->not_found = 1;
+        return NGX_OK;
+    }
+
+    p = ngx_pnalloc(r->pool, NGX_INT_T_LEN + 4);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    return ngx_http_retry_chain_variable_set(v, p,
+               ngx_sprintf(p, "%ui.%03ui", rate / 1000, rate % 1000) - p);
+}
+
+
 static ngx_int_t
 ngx_http_retry_chain_variable_result(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data)
@@ -485,8 +577,8 @@ ngx_http_retry_chain_trail(ngx_http_retry_chain_run_t *run)
                                        (double) record[i].wait / 1000)
                == NULL
             || cJSON_AddStringToObject(item, "reason",
-                                       i == 0 ? "first"
-                                       : record[i].backoff ? "backoff" : "step")
+                  (char *) ngx_http_retry_chain_reason_names[record[i].reason]
+                           .data)
                == NULL
             || cJSON_AddNumberToObject(item, "time",
                                        (double) record[i].time / 1000)

@@ -236,6 +236,7 @@ server {
         proxy_pass http://\$retry_chain_upstream;
     }
     location = /same {
+    retry_chain_retry_after off;
         retry_chain length attempts=4;
         proxy_pass http://\$retry_chain_upstream;
     }

@@ -32,6 +32,7 @@ static ngx_http_retry_chain_rule_t     rules[NGX_HTTP_RETRY_CHAIN_MAX_RULES];
 static ngx_http_retry_chain_place_t    place;
 static ngx_http_retry_chain_outcome_t  outcome;
 static ngx_http_retry_chain_verdict_t  verdict;
+static ngx_http_retry_chain_ways_t     ways;
 
 
 int
@@ -432,7 +433,13 @@ make_plan(void)
         rules[i].max = 60000;
     }
 
+    ngx_memzero(&ways, sizeof(ways));
+
+    plan.hints.max = 60000;
+
     place.tries = 1;
+    place.used = 1;
+    place.visits = 1;
 }
 
 
@@ -459,7 +466,7 @@ failure(ngx_uint_t what)
 static void
 decide(ngx_msec_int_t left)
 {
-    ngx_http_retry_chain_decide(&plan, &place, &outcome, left, noise(),
+    ngx_http_retry_chain_decide(&plan, &place, &ways, &outcome, left, noise(),
                                 &verdict);
 }
 

@@ -1,0 +1,335 @@
+
+/*
+ * Copyright (C) The ngx_http_retry_chain_module authors
+ */
+
+
+/*
+ * Directives about limits of ways out.
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+#include "ngx_http_retry_chain_module.h"
+#include "ngx_http_retry_chain_conf.h"
+#include "ngx_http_retry_chain_zone.h"
+
+
+#define NGX_HTTP_RETRY_CHAIN_SEEN_MAX      0x01
+#define NGX_HTTP_RETRY_CHAIN_SEEN_CAP      0x02
+#define NGX_HTTP_RETRY_CHAIN_SEEN_DEFAULT  0x04
+#define NGX_HTTP_RETRY_CHAIN_SEEN_SCOPE    0x08
+#define NGX_HTTP_RETRY_CHAIN_SEEN_MIN      0x10
+#define NGX_HTTP_RETRY_CHAIN_SEEN_WINDOW   0x20
+
+
+static ngx_http_retry_chain_param_t  ngx_http_retry_chain_hint_params[] = {
+    { ngx_string("max="), NGX_HTTP_RETRY_CHAIN_SEEN_MAX },
+    { ngx_string("cap="), NGX_HTTP_RETRY_CHAIN_SEEN_CAP },
+    { ngx_string("default="), NGX_HTTP_RETRY_CHAIN_SEEN_DEFAULT },
+    { ngx_string("scope="), NGX_HTTP_RETRY_CHAIN_SEEN_SCOPE },
+    { ngx_null_string, 0 }
+};
+
+
+static ngx_http_retry_chain_param_t  ngx_http_retry_chain_budget_params[] = {
+    { ngx_string("min="), NGX_HTTP_RETRY_CHAIN_SEEN_MIN },
+    { ngx_string("window="), NGX_HTTP_RETRY_CHAIN_SEEN_WINDOW },
+    { ngx_null_string, 0 }
+};
+
+
+char *
+ngx_http_retry_chain_conf_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_retry_chain_loc_conf_t *rclcf = conf;
+
+    ssize_t                             size;
+    ngx_str_t                          *value;
+    ngx_uint_t                          i;
+    ngx_shm_zone_t                    **zones;
+    ngx_http_retry_chain_main_conf_t   *rcmcf;
+
+    if (rclcf->zone) {
+        return "is duplicate";
+    }
+
+#if (NGX_PTR_SIZE < 8)
+    return "needs a 64-bit system";
+#endif
+
+    value = cf->args->elts;
+    size = 0;
+
+    if (value[1].len == 0) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "invalid zone name \"%V\"",
+                           &value[1]);
+        return NGX_CONF_ERROR;
+    }
+
+    if (cf->args->nelts == 3) {
+        size = ngx_parse_size(&value[2]);
+
+        if (size == NGX_ERROR) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "invalid zone size \"%V\"",
+                               &value[2]);
+            return NGX_CONF_ERROR;
+        }
+
+        if (size < (ssize_t) (8 * ngx_pagesize)) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "zone \"%V\" is too small", &value[1]);
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    rclcf->zone = ngx_http_retry_chain_zone_add(cf, &value[1], size,
+                                                &ngx_http_retry_chain_module);
+    if (rclcf->zone == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    rcmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_retry_chain_module);
+
+    if (rcmcf->zones.elts == NULL
+        && ngx_array_init(&rcmcf->zones, cf->pool, 1, sizeof(ngx_shm_zone_t *))
+           != NGX_OK)
+    {
+        return NGX_CONF_ERROR;
+    }
+
+    zones = rcmcf->zones.elts;
+
+    for (i = 0; i < rcmcf->zones.nelts; i++) {
+        if (zones[i] == rclcf->zone) {
+            return NGX_CONF_OK;
+        }
+    }
+
+    zones = ngx_array_push(&rcmcf->zones);
+    if (zones == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    *zones = rclcf->zone;
+
+    return NGX_CONF_OK;
+}
+
+
+char *
+ngx_http_retry_chain_conf_hints(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_retry_chain_loc_conf_t *rclcf = conf;
+
+    ngx_int_t                      rc;
+    ngx_str_t                     *value, s;
+    ngx_uint_t                     i, seen;
+    ngx_http_retry_chain_hints_t  *hints;
+
+    if (rclcf->hints) {
+        return "is duplicate";
+    }
+
+    hints = ngx_palloc(cf->pool, sizeof(ngx_http_retry_chain_hints_t));
+    if (hints == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    ngx_http_retry_chain_hints_init(hints);
+
+    rclcf->hints = hints;
+
+    value = cf->args->elts;
+
+    if (ngx_strcmp(value[1].data, "off") == 0) {
+
+        if (cf->args->nelts > 2) {
+            return "\"off\" must stand alone";
+        }
+
+        hints->off = 1;
+        return NGX_CONF_OK;
+    }
+
+    i = ngx_strcmp(value[1].data, "on") == 0 ? 2 : 1;
+
+    for (seen = 0; i < cf->args->nelts; i++) {
+
+        switch (ngx_http_retry_chain_conf_param(cf,
+                                               ngx_http_retry_chain_hint_params,
+                                               &value[i], &s, &seen))
+        {
+
+        case NGX_HTTP_RETRY_CHAIN_SEEN_MAX:
+            rc = ngx_http_retry_chain_parse_msec(&s, &hints->max);
+            break;
+
+        case NGX_HTTP_RETRY_CHAIN_SEEN_CAP:
+            rc = ngx_http_retry_chain_parse_msec(&s, &hints->cap);
+            rc = hints->cap ? rc : NGX_DECLINED;
+            break;
+
+        case NGX_HTTP_RETRY_CHAIN_SEEN_DEFAULT:
+            rc = ngx_http_retry_chain_parse_msec(&s, &hints->spacing);
+            rc = hints->spacing ? rc : NGX_DECLINED;
+            break;
+
+        case NGX_HTTP_RETRY_CHAIN_SEEN_SCOPE:
+            hints->chain = (s.len == 5
+                            && ngx_strncmp(s.data, "chain", 5) == 0);
+            rc = hints->chain
+                 || (s.len == 4 && ngx_strncmp(s.data, "step", 4) == 0)
+                 ? NGX_OK : NGX_DECLINED;
+            break;
+
+        case NGX_CONF_UNSET_UINT:
+            return NGX_CONF_ERROR;
+
+        default:
+            rc = NGX_DECLINED;
+        }
+
+        if (rc != NGX_OK) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid parameter \"%V\"", &value[i]);
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+char *
+ngx_http_retry_chain_conf_max_waiting(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf)
+{
+    ngx_http_retry_chain_loc_conf_t *rclcf = conf;
+
+    ngx_int_t                          n;
+    ngx_str_t                         *value;
+    ngx_http_retry_chain_main_conf_t  *rcmcf;
+
+    if (rclcf->max_waiting != NGX_CONF_UNSET_UINT) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    n = ngx_atoi(value[1].data, value[1].len);
+
+    if (n == NGX_ERROR) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "invalid number \"%V\"",
+                           &value[1]);
+        return NGX_CONF_ERROR;
+    }
+
+    rclcf->max_waiting = n;
+
+    rcmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_retry_chain_module);
+
+    rcmcf->max_waiting = ngx_max(rcmcf->max_waiting, (ngx_uint_t) n);
+
+    return NGX_CONF_OK;
+}
+
+
+/* the defaults are those of Linkerd, and of Finagle before it */
+
+char *
+ngx_http_retry_chain_conf_budget(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_retry_chain_loc_conf_t *rclcf = conf;
+
+    ngx_int_t                            n, rc;
+    ngx_str_t                           *value, s;
+    ngx_uint_t                           i, seen;
+    ngx_http_retry_chain_budget_conf_t  *budget;
+
+    if (rclcf->budget) {
+        return "is duplicate";
+    }
+
+    budget = ngx_pcalloc(cf->pool, sizeof(ngx_http_retry_chain_budget_conf_t));
+    if (budget == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    rclcf->budget = budget;
+
+    value = cf->args->elts;
+
+    if (ngx_strcmp(value[1].data, "off") == 0) {
+
+        if (cf->args->nelts > 2) {
+            return "\"off\" must stand alone";
+        }
+
+        return NGX_CONF_OK;
+    }
+
+    s = value[1];
+
+    if (s.len > 1 && s.data[s.len - 1] == '%') {
+        s.len--;
+    }
+
+    n = ngx_atoi(s.data, s.len);
+
+    if (n == NGX_ERROR || n > 1000) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid value \"%V\", a percentage from 0 to 1000 "
+                           "is expected", &value[1]);
+        return NGX_CONF_ERROR;
+    }
+
+    budget->percent = n;
+    budget->rate = 10000;
+    budget->window = 10000;
+
+    for (i = 2, seen = 0; i < cf->args->nelts; i++) {
+
+        switch (ngx_http_retry_chain_conf_param(cf,
+                                             ngx_http_retry_chain_budget_params,
+                                             &value[i], &s, &seen))
+        {
+
+        case NGX_HTTP_RETRY_CHAIN_SEEN_MIN:
+
+            if (s.len == 1 && s.data[0] == '0') {
+                budget->rate = 0;
+                rc = NGX_OK;
+                break;
+            }
+
+            rc = ngx_http_retry_chain_parse_rate(&s, &budget->rate);
+            break;
+
+        case NGX_HTTP_RETRY_CHAIN_SEEN_WINDOW:
+            rc = ngx_http_retry_chain_parse_msec(&s, &budget->window);
+
+            if (budget->window < 100) {
+                rc = NGX_DECLINED;
+            }
+
+            break;
+
+        case NGX_CONF_UNSET_UINT:
+            return NGX_CONF_ERROR;
+
+        default:
+            rc = NGX_DECLINED;
+        }
+
+        if (rc != NGX_OK) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid parameter \"%V\"", &value[i]);
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    return NGX_CONF_OK;
+}
