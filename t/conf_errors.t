@@ -19,6 +19,12 @@ my $dir = tempdir(CLEANUP => 1);
 
 my $many = join ' ', map { "127.0.0.1:$_" } 1 .. 17;
 
+my $zone = 'retry_chain_zone z 128k;';
+
+# another location
+
+my $next = 'proxy_pass http://a; } location /next/ {';
+
 # the location, and what is said about it; nothing: it is accepted
 
 my @cases = (
@@ -130,6 +136,153 @@ my @cases = (
     ['retry_chain a; retry_chain_log_level debug;', qr/invalid value "debug"/],
     ['retry_chain a; retry_chain_log_level warn error;',
      qr/invalid number of arguments in "retry_chain_log_level"/],
+
+    # limits of ways out
+
+    ["$zone retry_chain a rate=20r/s burst=20; retry_chain b rate=30r/m;",
+     undef],
+    ["$zone retry_chain a rate=auto burst=5 wait=1s;", undef],
+    ["$zone retry_chain a rate=0.001r/s; retry_chain b rate=100000r/s "
+     . 'burst=1000000;', undef],
+    ["$zone retry_chain a rate=1r/m burst=1;", undef],
+    ["$zone retry_chain a rate=off; retry_chain \@last;", undef],
+    ['retry_chain a rate=off;', undef],
+    ["$zone retry_chain a rate=5r/s b; retry_chain a rate=5r/s;", undef],
+    ["$zone retry_chain a rate=5r/s; $next retry_chain_zone z; "
+     . 'retry_chain a rate=5r/s; retry_chain b;', undef],
+    ["$zone retry_chain a rate=5r/s; $next retry_chain_zone y 32k; "
+     . 'retry_chain a rate=6r/s;', undef],
+    ["retry_chain_zone z; retry_chain a; $next $zone retry_chain a;", undef],
+    ["$zone retry_chain a; $next $zone retry_chain b;", undef],
+    ['retry_chain_zone z 1m; retry_chain off;', undef],
+    ["$zone retry_chain a; if (\$arg_a) { retry_chain_zone y 32k; "
+     . 'retry_chain_retry_after off; retry_chain_limited fail; '
+     . 'retry_chain_max_waiting 9; retry_chain_budget 5%; '
+     . 'retry_chain_dry_run on; retry_chain_start rotate; }', undef],
+
+    (map { ["retry_chain a; retry_chain_retry_after $_;", undef] }
+         'on', 'off', 'on max=10s default=100ms cap=1h scope=chain', 'max=0',
+         'scope=step', 'default=1ms cap=1ms', 'max=24d cap=24d default=24d'),
+    (map { ["$zone retry_chain a; retry_chain_limited $_;", undef] }
+         qw(wait next fail)),
+    (map { ["retry_chain a; retry_chain_max_waiting $_;", undef] } 0, 10),
+    (map { ["$zone retry_chain a; retry_chain_budget $_;", undef] }
+         '20%', '20', '0 min=0', '1000% min=1r/m window=100ms',
+         '5% window=24d min=100000r/s', 'off'),
+    ['retry_chain a; retry_chain_budget off;', undef],
+    ["$zone retry_chain a; retry_chain_budget 20%; $next retry_chain_zone z; "
+     . 'retry_chain b; retry_chain_budget 5% min=0;', undef],
+    (map { ["retry_chain a; retry_chain_dry_run $_;", undef] } qw(on off)),
+    (map { ["retry_chain a b; retry_chain_start $_;", undef] }
+         qw(first rotate)),
+
+    (map { ["$zone retry_chain a rate=$_;",
+            qr/\[emerg\] .*invalid parameter "rate=\Q$_\E" in /] }
+         '0r/s', '0.0009r/s', '0.0001r/s', '100001r/s', '0.05r/m', '0r/m',
+         '20', '20r', '20r/h', '20/s', 'r/s', '-1r/s', '1e3r/s',
+         'on', 'Auto', ''),
+    (map { ["$zone retry_chain a rate=1r/s burst=$_;",
+            qr/\[emerg\] .*invalid parameter "burst=\Q$_\E" in /] }
+         '0', '-1', 'x', '', '1.5', '1000001'),
+    ["$zone retry_chain a burst=2;",
+     qr/\[emerg\] .*"retry_chain" directive "burst" needs "rate" in /],
+    ["$zone retry_chain a burst=2 rate=off;",
+     qr/"retry_chain" directive "burst" needs "rate" in /],
+    ["$zone retry_chain a rate=1r/s rate=1r/s;",
+     qr/duplicate parameter "rate=1r\/s" in /],
+    ["$zone retry_chain a rate=1r/s burst=1 burst=2;",
+     qr/duplicate parameter "burst=2" in /],
+    ['retry_chain b; retry_chain a rate=1r/s;',
+     qr/\[emerg\] .*"rate" of step "a" in \S+nginx.conf:\d+ needs "retry_chain_zone"$/m],
+    ['retry_chain a rate=auto;',
+     qr/"rate" of step "a" in \S+nginx.conf:\d+ needs "retry_chain_zone"$/m],
+    (map { ["$zone retry_chain a rate=5r/s; $next retry_chain_zone z; "
+            . "retry_chain a $_;",
+            qr/\[emerg\] .*step "a" in \S+nginx.conf:\d+ has another "rate" or "burst" than in \S+nginx.conf:\d+, with the same zone "z"$/m] }
+         'rate=6r/s', 'rate=5r/s burst=2', 'rate=auto', 'rate=off', ''),
+    ["$zone retry_chain a rate=5r/s; retry_chain a rate=300r/m burst=2;",
+     qr/step "a" in \S+ has another "rate" or "burst" than in \S+, with the same zone "z"$/m],
+
+    ['retry_chain_zone z; retry_chain a;',
+     qr/\[emerg\] .*zero size shared memory zone "z"$/m],
+    ['retry_chain_zone "" 32k; retry_chain a;',
+     qr/\[emerg\] .*invalid zone name "" in /],
+    (map { ["retry_chain_zone z $_; retry_chain a;",
+            qr/\[emerg\] .*invalid zone size "\Q$_\E" in /] }
+         '1x', '-1', 'k'),
+    (map { ["retry_chain_zone z $_; retry_chain a;",
+            qr/\[emerg\] .*zone "z" is too small in /] } '0', '1k', '28k'),
+    ['retry_chain_zone z 32k; retry_chain '
+     . join(' ', map { "127.0.0.1:$_" } 1 .. 16) . ';',
+     qr/\[emerg\] .*zone "z" is too small$/m],
+    ["$zone $zone retry_chain a;",
+     qr/"retry_chain_zone" directive is duplicate in /],
+    ["$zone retry_chain a; $next retry_chain_zone z 64k; retry_chain a;",
+     qr/\[emerg\] .*the size 65536 of shared memory zone "z" conflicts with already declared size 131072 in /],
+    ["retry_chain_zone z 32k 64k; retry_chain a;",
+     qr/invalid number of arguments in "retry_chain_zone"/],
+
+    (map { ["retry_chain a; retry_chain_retry_after $_;",
+            qr/\[emerg\] .*invalid parameter "\Q@{[ (split ' ')[-1] ]}\E" in /] }
+         'maybe', 'on off', 'on max=', 'max=x', 'max=-1s', 'max=25d',
+         'default=0', 'default=x', 'default=', 'on cap=0', 'cap=x', 'cap=25d',
+         'scope=', 'scope=all', 'scope=steps', 'on min=1s'),
+    ['retry_chain a; retry_chain_retry_after off max=1s;',
+     qr/"retry_chain_retry_after" directive "off" must stand alone in /],
+    ['retry_chain a; retry_chain_retry_after on max=1s max=2s;',
+     qr/duplicate parameter "max=2s" in /],
+    ['retry_chain a; retry_chain_retry_after on scope=step scope=chain;',
+     qr/duplicate parameter "scope=chain" in /],
+    ['retry_chain a; retry_chain_retry_after on; retry_chain_retry_after off;',
+     qr/"retry_chain_retry_after" directive is duplicate in /],
+    ['retry_chain a; retry_chain_retry_after;',
+     qr/invalid number of arguments in "retry_chain_retry_after"/],
+
+    ["$zone retry_chain a; retry_chain_limited maybe;",
+     qr/\[emerg\] .*invalid value "maybe" in /],
+    ["$zone retry_chain a; retry_chain_limited wait; retry_chain_limited wait;",
+     qr/"retry_chain_limited" directive is duplicate in /],
+    ["$zone retry_chain a; retry_chain_limited wait next;",
+     qr/invalid number of arguments in "retry_chain_limited"/],
+    ['retry_chain a; retry_chain_limited fail;',
+     qr/\[emerg\] .*"retry_chain_limited" for the chain that starts with "a" in \S+nginx.conf:\d+ needs "retry_chain_zone"$/m],
+
+    (map { ["retry_chain a; retry_chain_max_waiting $_;",
+            qr/\[emerg\] .*invalid number "\Q$_\E" in /] } 'x', '-1', '1.5'),
+    ['retry_chain a; retry_chain_max_waiting 1; retry_chain_max_waiting 1;',
+     qr/"retry_chain_max_waiting" directive is duplicate in /],
+    ['retry_chain a; retry_chain_max_waiting 1 2;',
+     qr/invalid number of arguments in "retry_chain_max_waiting"/],
+
+    (map { ["$zone retry_chain a; retry_chain_budget $_;",
+            qr/\[emerg\] .*invalid value "\Q$_\E", a percentage from 0 to 1000 is expected in /] }
+         'x%', '-1', '1001%', '1001', '%', '20%%', '2.5%'),
+    (map { ["$zone retry_chain a; retry_chain_budget 20% $_;",
+            qr/\[emerg\] .*invalid parameter "\Q$_\E" in /] }
+         'min=', 'min=x', 'min=20', 'min=0r/s', 'min=100001r/s', 'window=',
+         'window=0', 'window=99ms', 'window=x', 'window=25d', 'max=1r/s'),
+    ["$zone retry_chain a; retry_chain_budget off min=1r/s;",
+     qr/"retry_chain_budget" directive "off" must stand alone in /],
+    ["$zone retry_chain a; retry_chain_budget 20% min=1r/s min=0;",
+     qr/duplicate parameter "min=0" in /],
+    ["$zone retry_chain a; retry_chain_budget 20%; retry_chain_budget off;",
+     qr/"retry_chain_budget" directive is duplicate in /],
+    ["$zone retry_chain a; retry_chain_budget;",
+     qr/invalid number of arguments in "retry_chain_budget"/],
+    ['retry_chain a; retry_chain_budget 20%;',
+     qr/\[emerg\] .*"retry_chain_budget" for the chain that starts with "a" in \S+nginx.conf:\d+ needs "retry_chain_zone"$/m],
+    ["$zone retry_chain b; retry_chain_budget 20%; $next retry_chain_zone z; "
+     . 'retry_chain a; retry_chain_budget 20% window=9s;',
+     qr/\[emerg\] .*the budget of the chain that starts with "a" in \S+nginx.conf:\d+ has another "window" than others with zone "z"$/m],
+
+    ['retry_chain a; retry_chain_dry_run maybe;',
+     qr/invalid value "maybe" in "retry_chain_dry_run" directive, it must be "on" or "off" in /],
+    ['retry_chain a; retry_chain_dry_run on; retry_chain_dry_run on;',
+     qr/"retry_chain_dry_run" directive is duplicate in /],
+    ['retry_chain a; retry_chain_start second;',
+     qr/\[emerg\] .*invalid value "second" in /],
+    ['retry_chain a; retry_chain_start first; retry_chain_start rotate;',
+     qr/"retry_chain_start" directive is duplicate in /],
 );
 
 for my $case (@cases) {
@@ -158,6 +311,42 @@ is($status, 0, 'a server without a proxied location needs no @last')
 ($status, $said) = check('', 'retry_chain a @gone;', 'proxy_pass http://a;');
 like($said, qr/unknown step "\@gone"/, 'one that proxies does');
 
+# a zone of another module, one that is named at two levels
+
+($status, $said) = check('retry_chain_zone z 32k; retry_chain a;',
+                         'limit_req_zone $uri zone=z:32k rate=1r/s;');
+like($said, qr/\[emerg\] .*the shared memory zone "z" is already declared for a different use in /,
+     'a zone of another module');
+
+($status, $said) = check('retry_chain_limited fail; retry_chain_budget 20%;',
+                         'retry_chain a rate=5r/s; retry_chain_zone z 32k;');
+is($status, 0, 'a zone of the level above') or diag($said);
+
+($status, $said) = check('retry_chain b rate=5r/s; retry_chain_zone y 32k;',
+                         'retry_chain a; retry_chain_zone z 32k;');
+is($status, 0, 'another one instead') or diag($said);
+
+# what needs a zone, at a level that only hands it down
+
+($status, $said) = check($zone, 'retry_chain a rate=5r/s; '
+                         . 'retry_chain_limited fail; retry_chain_budget 5%;',
+                         'proxy_pass http://a;');
+is($status, 0, 'the zone comes at the level below') or diag($said);
+
+($status, $said) = check('', 'retry_chain a rate=5r/s;', 'proxy_pass http://a;');
+like($said, qr/"rate" of step "a" in \S+nginx.conf:\d+ needs "retry_chain_zone"$/m,
+     'it does not');
+
+# many that wait
+
+($status, $said) = check('retry_chain a; retry_chain_max_waiting 512;');
+is($status, 0, 'as many may wait as there are connections');
+like($said, qr/\[warn\] .*"retry_chain_max_waiting" is 512, but the workers have 512 connections: increase "worker_connections"$/m,
+     'with a warning');
+
+($status, $said) = check('retry_chain a; retry_chain_max_waiting 511;');
+unlike($said, qr/retry_chain_max_waiting/, 'without one');
+
 done_testing();
 
 
@@ -173,7 +362,7 @@ sub check {
     print $f <<"CONF";
 $load
 pid $dir/pid;
-error_log stderr;
+error_log stderr warn;
 events {
 }
 http {

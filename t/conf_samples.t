@@ -50,7 +50,7 @@ my @files = sort glob("$root/conf/*.conf");
 
 is(join(' ', map { s{.*/}{}r } @files),
    'api-keys.conf demo-proxies.conf demo-vendor.conf demo.conf'
-   . ' last-resort.conf rest.conf seed.conf',
+   . ' last-resort.conf limits.conf rest.conf seed.conf',
    'no sample without a test');
 
 for my $file (@files) {
@@ -68,7 +68,7 @@ loads('seed-rules', $seed);
 
 my @ways = backends();
 my %server = map { $_ => run($_, read_file("$root/conf/$_.conf")) }
-             qw(seed rest api-keys last-resort);
+             qw(seed rest api-keys last-resort limits);
 
 # the value of a map that "if" has used before is kept, unless it is volatile
 
@@ -90,6 +90,16 @@ $seed{post503} = ask('seed', 'POST', '1=503 2=200', body => 'x');
 
 $last{hang} = ask('last-resort', 'GET', '1=hang 2=200');
 $last{hang_post} = ask('last-resort', 'POST', '1=hang 2=200', body => 'x');
+
+
+## limits.conf: each way out says Retry-After with as many seconds as its number
+
+is(calls(ask('limits', 'GET', '1=429 2=200')), '200: 1:429 2:200',
+   'limits: a way out is limited');
+is(calls(ask('limits', 'GET', '1=200 2=200')), '200: 2:200',
+   'limits: it gets no call then');
+is(calls(ask('limits', 'GET', '1=200 2=429 3=429')),
+   '200: 2:429 3:429 1:200', 'limits: the first to be free is waited for');
 
 
 ## rest.conf
