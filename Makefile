@@ -136,10 +136,13 @@ layers: ## no include points up, pure rooms know no request
 	@$(UTIL)/layers
 
 
-bench: ## set up, build and measure against plain nginx
+bench: ## set up, build and measure, against plain nginx and others
 	@$(UTIL)/setup.sh bench
 	@$(MAKE) --no-print-directory build
 	@t/bench/run.sh
+	@t/bench/reserve.sh $(TREE)/src
+	@t/bench/line.pl
+	@t/bench/limits.sh
 
 
 clean: ## remove what was built; downloaded sources stay
