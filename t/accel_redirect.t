@@ -138,6 +138,7 @@ location = /unsafe {
 location = /rule {
     way limited to_503;
     retry_chain_retry http_503 attempts=3 interval=1ms;
+    retry_chain_retry_after off;
 }
 location = /wait {
     way limited to_503;
