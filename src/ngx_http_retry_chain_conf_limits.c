@@ -78,7 +78,7 @@ ngx_http_retry_chain_conf_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
             return NGX_CONF_ERROR;
         }
 
-        if (size < (ssize_t) (8 * ngx_pagesize)) {
+        if (size < (ssize_t) (16 * ngx_pagesize)) {
             ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                                "zone \"%V\" is too small", &value[1]);
             return NGX_CONF_ERROR;

@@ -259,7 +259,8 @@ void
 ngx_http_retry_chain_lend_state(ngx_http_request_t *r, ngx_http_request_t *sr,
     ngx_http_retry_chain_target_t *target)
 {
-    ngx_uint_t  i;
+    void        **to, **from;
+    ngx_uint_t    i;
 
     r->upstream_states = sr->upstream_states;
 
@@ -272,10 +273,11 @@ ngx_http_retry_chain_lend_state(ngx_http_request_t *r, ngx_http_request_t *sr,
 
     if (target) {
 
+        to = r->ctx;
+        from = sr->ctx;
+
         for (i = 0; i < ngx_http_max_module; i++) {
-            if (r->ctx[i] == NULL) {
-                r->ctx[i] = sr->ctx[i];
-            }
+            to[i] = to[i] ? to[i] : from[i];
         }
     }
 

@@ -13,13 +13,17 @@
 
 /* other workers may have moved the slot: a line is looked at this often */
 
-#define NGX_HTTP_RETRY_CHAIN_PARK_TIME  100
+#define NGX_HTTP_RETRY_CHAIN_PARK_TIME   100
+
+#define NGX_HTTP_RETRY_CHAIN_PARK_MOVES  1000
 
 
 static ngx_atomic_t *ngx_http_retry_chain_park_gauge(
     ngx_http_retry_chain_run_t *run);
 static void ngx_http_retry_chain_park_move_up(
     ngx_http_retry_chain_run_t *run);
+static void ngx_http_retry_chain_park_swap(ngx_http_retry_chain_run_t *run,
+    ngx_http_retry_chain_run_t *other);
 static void ngx_http_retry_chain_park_handler(ngx_event_t *ev);
 static void ngx_http_retry_chain_park_late(ngx_http_retry_chain_way_t *way,
     uint64_t now);
@@ -132,25 +136,40 @@ ngx_http_retry_chain_park_quit(ngx_http_retry_chain_run_t *run)
 }
 
 
-/* everybody behind gets the ticket of the one before, the run gets the last */
+/*
+ * Everybody behind gets the ticket of the one before, the run gets the last; so
+ * many at the most, for a line may be long and all of it may leave.
+ */
 
 static void
 ngx_http_retry_chain_park_move_up(ngx_http_retry_chain_run_t *run)
 {
-    ngx_queue_t                    *q;
-    ngx_http_retry_chain_run_t     *next;
-    ngx_http_retry_chain_ticket_t   ticket;
+    ngx_uint_t    n;
+    ngx_queue_t  *q;
+
+    n = NGX_HTTP_RETRY_CHAIN_PARK_MOVES;
 
     for (q = ngx_queue_next(&run->queue);
-         q != ngx_queue_sentinel(&run->way->parked);
+         q != ngx_queue_sentinel(&run->way->parked) && n;
          q = ngx_queue_next(q))
     {
-        next = ngx_queue_data(q, ngx_http_retry_chain_run_t, queue);
+        n--;
 
-        ticket = next->ticket;
-        next->ticket = run->ticket;
-        run->ticket = ticket;
+        ngx_http_retry_chain_park_swap(run,
+                         ngx_queue_data(q, ngx_http_retry_chain_run_t, queue));
     }
+}
+
+
+static void
+ngx_http_retry_chain_park_swap(ngx_http_retry_chain_run_t *run,
+    ngx_http_retry_chain_run_t *other)
+{
+    ngx_http_retry_chain_ticket_t  ticket;
+
+    ticket = run->ticket;
+    run->ticket = other->ticket;
+    other->ticket = ticket;
 }
 
 
@@ -232,7 +251,9 @@ ngx_http_retry_chain_park_handler(ngx_event_t *ev)
 
 /*
  * A hint, or a slower pace, may have moved tickets beyond the deadline of their
- * runs.  With each one that leaves the others move up.
+ * runs.  Those behind move up: one that can make use of the first ticket that
+ * has been given up swaps with its owner.  So one pass does for all, and what
+ * is given up are the last tickets, which are given back from the end.
  */
 
 static void
@@ -240,7 +261,7 @@ ngx_http_retry_chain_park_late(ngx_http_retry_chain_way_t *way, uint64_t now)
 {
     uint64_t                     until;
     ngx_queue_t                 *q, *next;
-    ngx_http_retry_chain_run_t  *run;
+    ngx_http_retry_chain_run_t  *run, *late;
 
     if (ngx_queue_empty(&way->parked)) {
         return;
@@ -269,14 +290,42 @@ ngx_http_retry_chain_park_late(ngx_http_retry_chain_way_t *way, uint64_t now)
         next = ngx_queue_next(q);
         run = ngx_queue_data(q, ngx_http_retry_chain_run_t, queue);
 
-        if (ngx_http_retry_chain_park_missed(run, now)) {
-            run->missed = 1;
+        late = NULL;
 
-            ngx_http_retry_chain_park_move_up(run);
+        if (!ngx_queue_empty(&way->late)) {
+            late = ngx_queue_data(ngx_queue_head(&way->late),
+                                  ngx_http_retry_chain_run_t, queue);
 
-            ngx_queue_remove(q);
-            ngx_queue_insert_tail(&way->late, q);
+            ngx_http_retry_chain_park_swap(run, late);
         }
+
+        if (!ngx_http_retry_chain_park_missed(run, now)) {
+
+            if (late) {
+                ngx_queue_remove(&late->queue);
+                ngx_queue_insert_tail(&way->late, &late->queue);
+            }
+
+            continue;
+        }
+
+        if (late) {
+            ngx_http_retry_chain_park_swap(run, late);
+        }
+
+        run->missed = 1;
+
+        ngx_queue_remove(q);
+        ngx_queue_insert_tail(&way->late, q);
+    }
+
+    for (q = ngx_queue_last(&way->late);
+         q != ngx_queue_sentinel(&way->late);
+         q = ngx_queue_prev(q))
+    {
+        run = ngx_queue_data(q, ngx_http_retry_chain_run_t, queue);
+
+        (void) ngx_http_retry_chain_pace_cancel(way->slot, &run->ticket);
     }
 
     while (!ngx_queue_empty(&way->late)) {

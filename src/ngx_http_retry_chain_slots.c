@@ -40,9 +40,14 @@ ngx_http_retry_chain_slots_survey(ngx_http_retry_chain_run_t *run,
     ngx_http_retry_chain_plan_t  *plan;
 
     plan = run->plan;
-    now = ngx_http_retry_chain_slots_now();
 
     ngx_memzero(ways, sizeof(ngx_http_retry_chain_ways_t));
+
+    if (plan->ways == NULL && run->told == NULL) {
+        return;
+    }
+
+    now = ngx_http_retry_chain_slots_now();
 
     for (i = 0; i < plan->nsteps; i++) {
 
@@ -63,9 +68,12 @@ ngx_http_retry_chain_slots_survey(ngx_http_retry_chain_run_t *run,
             {
                 ways->hinted |= (uint32_t) 1 << i;
 
-                /* what was added to the hint */
+                if (ways->delay[i] == plan->hints.max + 1) {
 
-                ways->delay[i]--;
+                    /* a millisecond was added to the hint */
+
+                    ways->delay[i]--;
+                }
             }
 
         } else if (run->told) {
@@ -251,6 +259,13 @@ ngx_http_retry_chain_slots_parse(ngx_http_retry_chain_run_t *run,
     ngx_memzero(hint, sizeof(ngx_http_retry_chain_hint_t));
 
     if (run->plan->hints.off) {
+        return;
+    }
+
+    if (run->plan->ways == NULL && status != NGX_HTTP_TOO_MANY_REQUESTS
+        && status != NGX_HTTP_SERVICE_UNAVAILABLE)
+    {
+        /* the others are for those who come later */
         return;
     }
 
@@ -586,8 +601,12 @@ ngx_http_retry_chain_slots_retry_after(ngx_http_retry_chain_run_t *run,
     h->next = NULL;
 #endif
 
+    /* up to the next second, but for the millisecond that waits are longer */
+
     h->value.data = p;
-    h->value.len = ngx_sprintf(p, "%T", (time_t) ((soonest + 999) / 1000)) - p;
+    h->value.len = ngx_sprintf(p, "%T",
+                               (time_t) ngx_max((soonest + 998) / 1000, 1))
+                   - p;
 
     return NGX_OK;
 }

@@ -23,6 +23,7 @@ my $zone = 'retry_chain_zone z 128k;';
 
 # another location
 
+my $next_of = 0;
 my $next = 'proxy_pass http://a; } location /next/ {';
 
 # the location, and what is said about it; nothing: it is accepted
@@ -150,12 +151,12 @@ my @cases = (
     ["$zone retry_chain a rate=5r/s b; retry_chain a rate=5r/s;", undef],
     ["$zone retry_chain a rate=5r/s; $next retry_chain_zone z; "
      . 'retry_chain a rate=5r/s; retry_chain b;', undef],
-    ["$zone retry_chain a rate=5r/s; $next retry_chain_zone y 32k; "
+    ["$zone retry_chain a rate=5r/s; $next retry_chain_zone y 64k; "
      . 'retry_chain a rate=6r/s;', undef],
     ["retry_chain_zone z; retry_chain a; $next $zone retry_chain a;", undef],
     ["$zone retry_chain a; $next $zone retry_chain b;", undef],
     ['retry_chain_zone z 1m; retry_chain off;', undef],
-    ["$zone retry_chain a; if (\$arg_a) { retry_chain_zone y 32k; "
+    ["$zone retry_chain a; if (\$arg_a) { retry_chain_zone y 64k; "
      . 'retry_chain_retry_after off; retry_chain_limited fail; '
      . 'retry_chain_max_waiting 9; retry_chain_budget 5%; '
      . 'retry_chain_dry_run on; retry_chain_start rotate; }', undef],
@@ -205,21 +206,24 @@ my @cases = (
 
     ['retry_chain_zone z; retry_chain a;',
      qr/\[emerg\] .*zero size shared memory zone "z"$/m],
-    ['retry_chain_zone "" 32k; retry_chain a;',
+    ['retry_chain_zone "" 64k; retry_chain a;',
      qr/\[emerg\] .*invalid zone name "" in /],
     (map { ["retry_chain_zone z $_; retry_chain a;",
             qr/\[emerg\] .*invalid zone size "\Q$_\E" in /] }
          '1x', '-1', 'k'),
     (map { ["retry_chain_zone z $_; retry_chain a;",
-            qr/\[emerg\] .*zone "z" is too small in /] } '0', '1k', '28k'),
-    ['retry_chain_zone z 32k; retry_chain '
-     . join(' ', map { "127.0.0.1:$_" } 1 .. 16) . ';',
+            qr/\[emerg\] .*zone "z" is too small in /] } '0', '1k', '60k'),
+    [join($next, map {
+         my $i = $_;
+         'retry_chain_zone z 64k; retry_chain '
+             . join(' ', map { "127.0.0.$i:$_" } 1 .. 16) . ';' } 1 .. 3)
+     =~ s{/next/}{'/next' . ++$next_of . '/'}ger,
      qr/\[emerg\] .*zone "z" is too small$/m],
     ["$zone $zone retry_chain a;",
      qr/"retry_chain_zone" directive is duplicate in /],
     ["$zone retry_chain a; $next retry_chain_zone z 64k; retry_chain a;",
      qr/\[emerg\] .*the size 65536 of shared memory zone "z" conflicts with already declared size 131072 in /],
-    ["retry_chain_zone z 32k 64k; retry_chain a;",
+    ["retry_chain_zone z 64k 128k; retry_chain a;",
      qr/invalid number of arguments in "retry_chain_zone"/],
 
     (map { ["retry_chain a; retry_chain_retry_after $_;",
@@ -313,17 +317,17 @@ like($said, qr/unknown step "\@gone"/, 'one that proxies does');
 
 # a zone of another module, one that is named at two levels
 
-($status, $said) = check('retry_chain_zone z 32k; retry_chain a;',
-                         'limit_req_zone $uri zone=z:32k rate=1r/s;');
+($status, $said) = check('retry_chain_zone z 64k; retry_chain a;',
+                         'limit_req_zone $uri zone=z:64k rate=1r/s;');
 like($said, qr/\[emerg\] .*the shared memory zone "z" is already declared for a different use in /,
      'a zone of another module');
 
 ($status, $said) = check('retry_chain_limited fail; retry_chain_budget 20%;',
-                         'retry_chain a rate=5r/s; retry_chain_zone z 32k;');
+                         'retry_chain a rate=5r/s; retry_chain_zone z 64k;');
 is($status, 0, 'a zone of the level above') or diag($said);
 
-($status, $said) = check('retry_chain b rate=5r/s; retry_chain_zone y 32k;',
-                         'retry_chain a; retry_chain_zone z 32k;');
+($status, $said) = check('retry_chain b rate=5r/s; retry_chain_zone y 64k;',
+                         'retry_chain a; retry_chain_zone z 64k;');
 is($status, 0, 'another one instead') or diag($said);
 
 # what needs a zone, at a level that only hands it down

@@ -721,7 +721,7 @@ for my $place (qw(waits waits/alone)) {
 
         # the other way is free at once, or a millisecond later
 
-        is("$x->{said} $x->{body}" =~ s/(?:step|retry_after)\] /.../r,
+        is("$x->{said} $x->{body}" =~ s/(?:step|retry_after|slot)\] /.../r,
            '200 success [a, b] [429, 200] [retry_after, ...b 200 POST '
            . sum($body) . "\n", 'a POST that waits');
         is(join(' ', ways_calls() =~ m{POST /post/2 (\S+)}g),
