@@ -14,6 +14,7 @@ static ngx_int_t ngx_http_retry_chain_lend_list(ngx_list_t *to,
     ngx_list_t *from);
 static ngx_int_t ngx_http_retry_chain_lend_lines(ngx_http_request_t *r,
     ngx_http_request_t *sr);
+static void ngx_http_retry_chain_lend_contexts(void **to, void **from);
 
 
 /* single header lines that nginx has a pointer to */
@@ -259,9 +260,6 @@ void
 ngx_http_retry_chain_lend_state(ngx_http_request_t *r, ngx_http_request_t *sr,
     ngx_http_retry_chain_target_t *target)
 {
-    void        **to, **from;
-    ngx_uint_t    i;
-
     r->upstream_states = sr->upstream_states;
 
     /* a cached reply is reached through both of them */
@@ -272,13 +270,7 @@ ngx_http_retry_chain_lend_state(ngx_http_request_t *r, ngx_http_request_t *sr,
 #endif
 
     if (target) {
-
-        to = r->ctx;
-        from = sr->ctx;
-
-        for (i = 0; i < ngx_http_max_module; i++) {
-            to[i] = to[i] ? to[i] : from[i];
-        }
+        ngx_http_retry_chain_lend_contexts(r->ctx, sr->ctx);
     }
 
     /*
@@ -298,4 +290,34 @@ ngx_http_retry_chain_lend_state(ngx_http_request_t *r, ngx_http_request_t *sr,
     r->realloc_captures = sr->realloc_captures;
 
 #endif
+}
+
+
+/* few modules have a context, so four of the attempt are looked at together */
+
+static void
+ngx_http_retry_chain_lend_contexts(void **to, void **from)
+{
+    ngx_uint_t  i, last;
+
+    for (i = 0; i < ngx_http_max_module; i = last) {
+
+        last = ngx_min(i + 4, ngx_http_max_module);
+
+        if (last - i == 4
+            && ((uintptr_t) from[i] | (uintptr_t) from[i + 1]
+                | (uintptr_t) from[i + 2] | (uintptr_t) from[i + 3]) == 0)
+        {
+            continue;
+        }
+
+        while (i < last) {
+
+            if (to[i] == NULL) {
+                to[i] = from[i];
+            }
+
+            i++;
+        }
+    }
 }

@@ -208,6 +208,11 @@ ngx_http_retry_chain_pick(const ngx_http_retry_chain_plan_t *plan,
 
             limited = 0;
             free = 1;
+
+            if (ways->left[best] == 0) {
+                break;
+            }
+
             continue;
         }
 

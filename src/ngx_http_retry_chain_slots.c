@@ -154,6 +154,14 @@ ngx_http_retry_chain_slots_outcome(ngx_http_retry_chain_run_t *run,
 
     way = run->way;
 
+    if (run->plan->ways == NULL
+        && at->outcome.status != NGX_HTTP_TOO_MANY_REQUESTS
+        && at->outcome.status != NGX_HTTP_SERVICE_UNAVAILABLE)
+    {
+        /* other replies have hints for those who come later */
+        return;
+    }
+
     if (way == NULL && run->plan->hints.off) {
         return;
     }
@@ -259,13 +267,6 @@ ngx_http_retry_chain_slots_parse(ngx_http_retry_chain_run_t *run,
     ngx_memzero(hint, sizeof(ngx_http_retry_chain_hint_t));
 
     if (run->plan->hints.off) {
-        return;
-    }
-
-    if (run->plan->ways == NULL && status != NGX_HTTP_TOO_MANY_REQUESTS
-        && status != NGX_HTTP_SERVICE_UNAVAILABLE)
-    {
-        /* the others are for those who come later */
         return;
     }
 

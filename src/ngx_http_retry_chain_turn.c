@@ -59,13 +59,23 @@ ngx_http_retry_chain_turn_first(ngx_http_retry_chain_run_t *run)
 
     run->decided = ngx_current_msec;
 
-    ngx_http_retry_chain_slots_survey(run, &ways);
+    if (plan->ways == NULL) {
 
-    ngx_http_retry_chain_pick(plan, &run->place, &ways, 0,
-                              ngx_http_retry_chain_record_left(run),
-                              &run->verdict);
+        /* nothing is known of the ways out, the deadline has just been set */
 
-    ngx_http_retry_chain_turn_reserve(run);
+        run->verdict.retry = 1;
+        run->verdict.step = run->place.first;
+
+    } else {
+        ngx_http_retry_chain_slots_survey(run, &ways);
+
+        ngx_http_retry_chain_pick(plan, &run->place, &ways, 0,
+                                  ngx_http_retry_chain_record_left(run),
+                                  &run->verdict);
+
+        ngx_http_retry_chain_turn_reserve(run);
+    }
+
     ngx_http_retry_chain_turn_follow(run);
 }
 
