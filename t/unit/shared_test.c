@@ -77,7 +77,7 @@ static int compare_tickets(const void *one, const void *two);
 static int compare_times(const void *one, const void *two);
 static void make(ngx_uint_t rate, ngx_uint_t burst);
 static void kill_writer(void);
-static uint32_t noise(uint32_t *seed);
+static uint32_t noise_of(uint32_t *seed);
 
 
 static ngx_http_retry_chain_slot_t   slot;
@@ -244,28 +244,44 @@ test_limits(void)
 static void
 test_paced(void)
 {
-    ngx_uint_t  i, wrong, news, forfeited;
-
-    make(1000 * SECOND / INTERVAL, 3);
-    run(work_paced, THREADS);
+    ngx_uint_t  i, n, wrong, news, forfeited, enough, early, over, missing;
 
     wrong = 0;
     news = 0;
-    forfeited = 0;
+    early = 0;
+    over = 0;
+    missing = 0;
+    enough = 0;
 
-    for (i = 0; i < THREADS; i++) {
-        wrong += workers[i].wrong;
-        news += workers[i].news;
-        forfeited += workers[i].forfeited;
+    /* how much the threads meet is up to the machine */
+
+    for (n = 0; n < 20 && !enough; n++) {
+
+        make(1000 * SECOND / INTERVAL, 3);
+        run(work_paced, THREADS);
+
+        forfeited = 0;
+
+        for (i = 0; i < THREADS; i++) {
+            wrong += workers[i].wrong;
+            news += workers[i].news;
+            forfeited += workers[i].forfeited;
+        }
+
+        missing += (ncalls + forfeited) * CALL > slot.tail;
+        early += check_clock();
+        over += check_tickets();
+
+        enough = ncalls > 10000 && nlimits > 10 && forfeited > 10;
     }
 
     is_int(wrong, 0, "%d calls of %d threads, %d limits", (int) ncalls, THREADS,
            (int) nlimits);
     is_int(news, 0, "no limit is news twice");
-    ok(ncalls > 10000 && nlimits > 10 && forfeited > 10, "there were some");
-    ok((ncalls + forfeited) * CALL <= slot.tail, "each has its ticket");
-    is_int(check_clock(), 0, "none goes before its time");
-    is_int(check_tickets(), 0, "never more than burst + rate");
+    ok(enough, "there were some");
+    ok(missing == 0, "each has its ticket");
+    is_int(early, 0, "none goes before its time");
+    is_int(over, 0, "never more than burst + rate");
 }
 
 
@@ -387,7 +403,7 @@ work_paced(void *data)
             known[nlimits++] = current_time;
             current_limit = until;
 
-        } else if (now < until && noise(&w->seed) % 4 == 0) {
+        } else if (now < until && noise_of(&w->seed) % 4 == 0) {
             w->news += ngx_http_retry_chain_pace_limit(&slot, &pace, now, until)
                        != NGX_DECLINED;
         }
@@ -415,14 +431,14 @@ work_probes(void *data)
 
         reserve(w, now);
 
-        if (noise(&w->seed) % 4096 == 0) {
+        if (noise_of(&w->seed) % 4096 == 0) {
             (void) ngx_http_retry_chain_pace_limit(&slot, &pace, now,
-                                                now + noise(&w->seed) % 5000);
+                                             now + noise_of(&w->seed) % 5000);
         }
 
-        if (noise(&w->seed) % 4 == 0) {
+        if (noise_of(&w->seed) % 4 == 0) {
             (void) ngx_http_retry_chain_pace_accepted(&slot, &pace, now,
-                                                now - noise(&w->seed) % 100);
+                                                now - noise_of(&w->seed) % 100);
         }
 
         depart(w, current_time);
@@ -437,7 +453,7 @@ reserve(worker_t *w, uint64_t now)
 {
     ngx_http_retry_chain_ticket_t *ticket;
 
-    if (w->n && (w->n == WAITING || noise(&w->seed) % 4 == 0)) {
+    if (w->n && (w->n == WAITING || noise_of(&w->seed) % 4 == 0)) {
         ticket = &w->parked[--w->n];
         w->forfeited += ngx_http_retry_chain_pace_cancel(&slot, ticket)
                         != NGX_OK;
@@ -602,7 +618,7 @@ kill_writer(void)
 
 
 static uint32_t
-noise(uint32_t *seed)
+noise_of(uint32_t *seed)
 {
     *seed ^= *seed << 13;
     *seed ^= *seed >> 17;
