@@ -186,7 +186,7 @@ ngx_http_retry_chain_park_update(ngx_http_retry_chain_way_t *way)
     run = ngx_queue_data(ngx_queue_head(&way->parked),
                          ngx_http_retry_chain_run_t, queue);
 
-    now = (uint64_t) ngx_current_msec * 1000;
+    now = ngx_http_retry_chain_zone_now();
     due = ngx_http_retry_chain_pace_gate(way->slot, &run->ticket, now);
 
     ngx_http_retry_chain_park_timer(way, (due - now + 999) / 1000);
@@ -225,7 +225,7 @@ ngx_http_retry_chain_park_handler(ngx_event_t *ev)
 
     way = ev->data;
 
-    now = (uint64_t) ngx_current_msec * 1000;
+    now = ngx_http_retry_chain_zone_now();
 
     ngx_http_retry_chain_park_late(way, now);
 

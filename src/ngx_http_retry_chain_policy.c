@@ -163,6 +163,19 @@ ngx_http_retry_chain_decide_same(const ngx_http_retry_chain_plan_t *plan,
 }
 
 
+ngx_uint_t
+ngx_http_retry_chain_addresses(const ngx_http_retry_chain_plan_t *plan)
+{
+    ngx_uint_t  n;
+
+    for (n = 0; n < plan->nsteps && !plan->steps[n].location; n++) {
+        /* void */
+    }
+
+    return n;
+}
+
+
 void
 ngx_http_retry_chain_pick(const ngx_http_retry_chain_plan_t *plan,
     const ngx_http_retry_chain_place_t *place,
@@ -178,11 +191,7 @@ ngx_http_retry_chain_pick(const ngx_http_retry_chain_plan_t *plan,
                                     : NGX_HTTP_RETRY_CHAIN_REASON_FIRST;
     verdict->result = NGX_HTTP_RETRY_CHAIN_EXHAUSTED;
 
-    /* only steps with an address take turns, an @location is a last resort */
-
-    for (n = 0; n < plan->nsteps && !plan->steps[n].location; n++) {
-        /* void */
-    }
+    n = ngx_http_retry_chain_addresses(plan);
 
     best = NGX_HTTP_RETRY_CHAIN_MAX_STEPS;
     limited = 0;

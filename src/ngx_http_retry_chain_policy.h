@@ -113,6 +113,10 @@ void ngx_http_retry_chain_decide(const ngx_http_retry_chain_plan_t *plan,
     const ngx_http_retry_chain_outcome_t *outcome, ngx_msec_int_t left,
     uint32_t random, ngx_http_retry_chain_verdict_t *verdict);
 
+/* steps that take turns; an @location, and what follows it, is a last resort */
+ngx_uint_t ngx_http_retry_chain_addresses(
+    const ngx_http_retry_chain_plan_t *plan);
+
 /*
  * Picks a step that was not used yet: the first one that is free after "wait",
  * or the one that is free first.  Sets step, delay and reason of the verdict,

@@ -26,7 +26,6 @@ static void ngx_http_retry_chain_slots_join(ngx_pool_t *pool, ngx_str_t *list,
     ngx_str_t *value);
 static void ngx_http_retry_chain_slots_limit(ngx_http_retry_chain_run_t *run,
     ngx_uint_t step, ngx_msec_t delay);
-static uint64_t ngx_http_retry_chain_slots_now(void);
 static ngx_msec_t ngx_http_retry_chain_slots_msec(uint64_t time, uint64_t now);
 
 
@@ -47,7 +46,7 @@ ngx_http_retry_chain_slots_survey(ngx_http_retry_chain_run_t *run,
         return;
     }
 
-    now = ngx_http_retry_chain_slots_now();
+    now = ngx_http_retry_chain_zone_now();
 
     for (i = 0; i < plan->nsteps; i++) {
 
@@ -99,7 +98,7 @@ ngx_http_retry_chain_slots_reserve(ngx_http_retry_chain_run_t *run,
     }
 
     way = run->plan->ways[step];
-    now = ngx_http_retry_chain_slots_now();
+    now = ngx_http_retry_chain_zone_now();
 
     due = ngx_http_retry_chain_pace_reserve(way->slot, &way->step->pace, now,
                                             &run->ticket);
@@ -115,7 +114,7 @@ ngx_http_retry_chain_slots_gate(ngx_http_retry_chain_run_t *run)
 {
     uint64_t  now;
 
-    now = ngx_http_retry_chain_slots_now();
+    now = ngx_http_retry_chain_zone_now();
 
     if (run->ticket.tail == 0) {
 
@@ -176,7 +175,7 @@ ngx_http_retry_chain_slots_outcome(ngx_http_retry_chain_run_t *run,
         return;
     }
 
-    now = ngx_http_retry_chain_slots_now();
+    now = ngx_http_retry_chain_zone_now();
 
     if (way) {
         run->way = NULL;
@@ -337,7 +336,7 @@ ngx_http_retry_chain_slots_hint(ngx_http_retry_chain_run_t *run,
         /* those that were under way when the limit fell are none in a row */
 
         if (ngx_http_retry_chain_pace_limited(slot,
-                                              ngx_http_retry_chain_slots_now()))
+                                              ngx_http_retry_chain_zone_now()))
         {
             return;
         }
@@ -370,7 +369,7 @@ ngx_http_retry_chain_slots_limit(ngx_http_retry_chain_run_t *run,
     uint64_t                     now, until;
     ngx_http_retry_chain_way_t  *way;
 
-    now = ngx_http_retry_chain_slots_now();
+    now = ngx_http_retry_chain_zone_now();
     until = now + (uint64_t) delay * 1000;
 
     if (run->plan->ways) {
@@ -610,15 +609,6 @@ ngx_http_retry_chain_slots_retry_after(ngx_http_retry_chain_run_t *run,
                    - p;
 
     return NGX_OK;
-}
-
-
-/* the clock of timers: monotonic, the same for all workers */
-
-static uint64_t
-ngx_http_retry_chain_slots_now(void)
-{
-    return (uint64_t) ngx_current_msec * 1000;
 }
 
 

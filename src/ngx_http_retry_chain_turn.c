@@ -47,9 +47,7 @@ ngx_http_retry_chain_turn_first(ngx_http_retry_chain_run_t *run)
 
     if (plan->rotate) {
 
-        for (n = 0; n < plan->nsteps && !plan->steps[n].location; n++) {
-            /* void */
-        }
+        n = ngx_http_retry_chain_addresses(plan);
 
         i = zone ? ngx_atomic_fetch_add(&zone->sh->turn, 1)
                  : run->conf->notes->turn++;

@@ -51,6 +51,10 @@ static ngx_http_retry_chain_attempt_t *ngx_http_retry_chain_variable_at(
     ngx_http_request_t *r);
 static ngx_http_retry_chain_run_t *ngx_http_retry_chain_variable_run(
     ngx_http_request_t *r);
+static ngx_uint_t ngx_http_retry_chain_variable_ended(
+    ngx_http_retry_chain_run_t *run);
+static ngx_int_t ngx_http_retry_chain_variable_thousandths(
+    ngx_http_request_t *r, ngx_http_variable_value_t *v, uint64_t n);
 static ngx_int_t ngx_http_retry_chain_variable_set(ngx_http_variable_value_t *v,
     u_char *data, size_t len);
 static u_char *ngx_http_retry_chain_item_step(u_char *p,
@@ -350,7 +354,6 @@ static ngx_int_t
 ngx_http_retry_chain_variable_limited(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data)
 {
-    u_char                      *p;
     uint64_t                     ms;
     ngx_time_t                  *tp;
     ngx_http_retry_chain_run_t  *run;
@@ -363,16 +366,10 @@ ngx_http_retry_chain_variable_limited(ngx_http_request_t *r,
         return NGX_OK;
     }
 
-    p = ngx_pnalloc(r->pool, NGX_TIME_T_LEN + 4);
-    if (p == NULL) {
-        return NGX_ERROR;
-    }
-
     tp = ngx_timeofday();
     ms += (uint64_t) tp->sec * 1000 + tp->msec;
 
-    return ngx_http_retry_chain_variable_set(v, p,
-               ngx_sprintf(p, "%T.%03uL", (time_t) (ms / 1000), ms % 1000) - p);
+    return ngx_http_retry_chain_variable_thousandths(r, v, ms);
 }
 
 
@@ -382,7 +379,6 @@ static ngx_int_t
 ngx_http_retry_chain_variable_rate(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data)
 {
-    u_char                      *p;
     ngx_uint_t                   rate;
     ngx_http_retry_chain_run_t  *run;
 
@@ -394,13 +390,7 @@ ngx_http_retry_chain_variable_rate(ngx_http_request_t *r,
         return NGX_OK;
     }
 
-    p = ngx_pnalloc(r->pool, NGX_INT_T_LEN + 4);
-    if (p == NULL) {
-        return NGX_ERROR;
-    }
-
-    return ngx_http_retry_chain_variable_set(v, p,
-               ngx_sprintf(p, "%ui.%03ui", rate / 1000, rate % 1000) - p);
+    return ngx_http_retry_chain_variable_thousandths(r, v, rate);
 }
 
 
@@ -422,10 +412,7 @@ ngx_http_retry_chain_variable_result(ngx_http_request_t *r,
         ngx_http_retry_chain_direct_note(run);
     }
 
-    if (run->state == NGX_HTTP_RETRY_CHAIN_RUN_DONE
-        || (run->state == NGX_HTTP_RETRY_CHAIN_RUN_DIRECT
-            && run->records.nelts))
-    {
+    if (ngx_http_retry_chain_variable_ended(run)) {
         name = &ngx_http_retry_chain_result_names[run->result];
 
     } else if (run->attempt && run->attempt->relaying) {
@@ -444,8 +431,6 @@ static ngx_int_t
 ngx_http_retry_chain_variable_time(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data)
 {
-    u_char                      *p;
-    ngx_msec_t                   ms;
     ngx_http_retry_chain_run_t  *run;
 
     run = ngx_http_retry_chain_variable_run(r);
@@ -455,15 +440,8 @@ ngx_http_retry_chain_variable_time(ngx_http_request_t *r,
         return NGX_OK;
     }
 
-    p = ngx_pnalloc(r->pool, NGX_TIME_T_LEN + 4);
-    if (p == NULL) {
-        return NGX_ERROR;
-    }
-
-    ms = ngx_http_retry_chain_record_time(run);
-
-    return ngx_http_retry_chain_variable_set(v, p,
-               ngx_sprintf(p, "%T.%03M", (time_t) (ms / 1000), ms % 1000) - p);
+    return ngx_http_retry_chain_variable_thousandths(r, v,
+                                        ngx_http_retry_chain_record_time(run));
 }
 
 
@@ -527,10 +505,7 @@ ngx_http_retry_chain_trail(ngx_http_retry_chain_run_t *run)
         return NULL;
     }
 
-    if (run->state == NGX_HTTP_RETRY_CHAIN_RUN_DONE
-        || (run->state == NGX_HTTP_RETRY_CHAIN_RUN_DIRECT
-            && run->records.nelts))
-    {
+    if (ngx_http_retry_chain_variable_ended(run)) {
         name = &ngx_http_retry_chain_result_names[run->result];
 
         if (cJSON_AddStringToObject(trail, "result", (char *) name->data)
@@ -641,6 +616,33 @@ ngx_http_retry_chain_variable_run(ngx_http_request_t *r)
     }
 
     return run;
+}
+
+
+/* the result is known, of a run that answers by itself as far as it has got */
+
+static ngx_uint_t
+ngx_http_retry_chain_variable_ended(ngx_http_retry_chain_run_t *run)
+{
+    return run->state == NGX_HTTP_RETRY_CHAIN_RUN_DONE
+           || (run->state == NGX_HTTP_RETRY_CHAIN_RUN_DIRECT
+               && run->records.nelts);
+}
+
+
+static ngx_int_t
+ngx_http_retry_chain_variable_thousandths(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uint64_t n)
+{
+    u_char  *p;
+
+    p = ngx_pnalloc(r->pool, NGX_INT64_LEN + 4);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    return ngx_http_retry_chain_variable_set(v, p,
+                          ngx_sprintf(p, "%uL.%03uL", n / 1000, n % 1000) - p);
 }
 
 

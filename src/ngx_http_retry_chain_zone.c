@@ -306,7 +306,7 @@ ngx_http_retry_chain_zone_nodes(ngx_log_t *log,
 
         ways[i]->slot = &node->slot;
 
-        now = (uint64_t) ngx_current_msec * 1000;
+        now = ngx_http_retry_chain_zone_now();
 
         ngx_http_retry_chain_pace_init(&node->slot, &ways[i]->step->pace, now);
     }

@@ -78,6 +78,9 @@ struct ngx_http_retry_chain_zone_s {
 ngx_shm_zone_t *ngx_http_retry_chain_zone_add(ngx_conf_t *cf, ngx_str_t *name,
     size_t size, void *tag);
 
+/* the clock of slots, microseconds: that of timers, the same for all workers */
+#define ngx_http_retry_chain_zone_now()  ((uint64_t) ngx_current_msec * 1000)
+
 /* the ways of the steps of a plan; called when levels are merged */
 ngx_int_t ngx_http_retry_chain_zone_use(ngx_conf_t *cf,
     ngx_shm_zone_t *shm_zone, ngx_http_retry_chain_plan_t *plan);
