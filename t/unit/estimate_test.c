@@ -68,7 +68,6 @@ static void test_bounds(void);
 static void test_limits(void);
 static void test_grow(void);
 static void test_ends(void);
-static uint64_t noise(void);
 static uint64_t any(void);
 
 
@@ -252,7 +251,7 @@ test_ends(void)
         learned.pressed = any();
         learned.grown = any();
 
-        switch (noise() % 3) {
+        switch (noise64() % 3) {
 
         case 0:
             ngx_http_retry_chain_learn_limit(&learned, any(), any());
@@ -264,7 +263,7 @@ test_ends(void)
 
         default:
             (void) ngx_http_retry_chain_learn_grow(&learned, any(),
-                                                   noise() % 2);
+                                                   noise64() % 2);
         }
 
         wrong += learned.rate > MOST || learned.ceiling > MOST;
@@ -279,20 +278,5 @@ test_ends(void)
 static uint64_t
 any(void)
 {
-    return noise() >> (2 + noise() % 62);
-}
-
-
-/* a generator of its own, so that a failure can be repeated */
-
-static uint64_t
-noise(void)
-{
-    static uint64_t  x = 88172645463325252ull;
-
-    x ^= x << 13;
-    x ^= x >> 7;
-    x ^= x << 17;
-
-    return x;
+    return noise64() >> (2 + noise64() % 62);
 }

@@ -11,30 +11,15 @@
  */
 
 
-#include <stdio.h>
-#include <stdlib.h>
 #include <time.h>
 
-#include <ngx_config.h>
-#include <ngx_core.h>
+#include "fuzz.h"
 #include "ngx_http_retry_chain_hint.h"
 #include "ngx_http_retry_chain_plan.h"
 
 
 #define MAX_LEFT  NGX_HTTP_RETRY_CHAIN_HINT_MAX_REMAINING
 #define MAX_TEXT  512
-
-#define must(cond)                                                           \
-    if (!(cond)) {                                                           \
-        fprintf(stderr, "%s:%d: must be: %s\n", __FILE__, __LINE__, #cond);  \
-        abort();                                                             \
-    }
-
-
-typedef struct {
-    const u_char                   *pos;
-    const u_char                   *last;
-} input_t;
 
 
 typedef struct {
@@ -64,7 +49,6 @@ static void add(text_t *text, const void *data, size_t len);
 static ngx_uint_t make_status(input_t *in);
 static time_t make_now(input_t *in);
 static ngx_msec_t make_cap(input_t *in);
-static uint32_t number(input_t *in, uint32_t limit);
 
 
 /* half of the choices are among the first 16 */
@@ -481,21 +465,4 @@ make_cap(input_t *in)
     default:
         return (ngx_msec_t) -1 - number(in, 2);
     }
-}
-
-
-/* below limit; takes as many bytes as limit has */
-
-static uint32_t
-number(input_t *in, uint32_t limit)
-{
-    uint32_t  n, max;
-
-    n = 0;
-
-    for (max = limit - 1; max; max >>= 8) {
-        n = n << 8 | (in->pos < in->last ? *in->pos++ : 0);
-    }
-
-    return n % limit;
 }

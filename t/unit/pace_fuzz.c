@@ -11,29 +11,13 @@
  */
 
 
-#include <stdio.h>
-#include <stdlib.h>
-
-#include <ngx_config.h>
-#include <ngx_core.h>
+#include "fuzz.h"
 #include "ngx_http_retry_chain_pace.h"
 
 
 #define CALL     ((uint64_t) NGX_HTTP_RETRY_CHAIN_CALL)
 #define SECOND   ((uint64_t) 1000000)
 #define MAX_LINE 64
-
-#define must(cond)                                                           \
-    if (!(cond)) {                                                           \
-        fprintf(stderr, "%s:%d: must be: %s\n", __FILE__, __LINE__, #cond);  \
-        abort();                                                             \
-    }
-
-
-typedef struct {
-    const u_char                   *pos;
-    const u_char                   *last;
-} input_t;
 
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -57,7 +41,6 @@ static uint64_t make_time(input_t *in);
 static ngx_uint_t kind(void);
 static uint64_t fixed(void);
 static uint64_t gate(ngx_uint_t i);
-static uint64_t number(input_t *in, uint64_t limit);
 
 
 static ngx_http_retry_chain_slot_t    slot;
@@ -603,21 +586,4 @@ static uint64_t
 gate(ngx_uint_t i)
 {
     return ngx_http_retry_chain_pace_gate(&slot, &line[i], now);
-}
-
-
-/* below limit; takes as many bytes as limit has */
-
-static uint64_t
-number(input_t *in, uint64_t limit)
-{
-    uint64_t  n, max;
-
-    n = 0;
-
-    for (max = limit - 1; max; max >>= 8) {
-        n = n << 8 | (in->pos < in->last ? *in->pos++ : 0);
-    }
-
-    return n % limit;
 }

@@ -4,13 +4,9 @@
  */
 
 
-#include "tap.h"
-#include "ngx_http_retry_chain_pace.h"
+#include "slot.h"
 
 
-#define MSEC     ((uint64_t) 1000)
-#define SECOND   ((uint64_t) 1000000)
-#define NOW      (1000 * SECOND)
 #define NEVER    NGX_HTTP_RETRY_CHAIN_NEVER
 
 
@@ -28,16 +24,8 @@ static void test_refused(void);
 static void test_ends(void);
 
 static void make(ngx_uint_t rate, ngx_uint_t burst, uint64_t now);
-static uint64_t reserve(uint64_t now, ngx_http_retry_chain_ticket_t *ticket);
-static uint64_t due(ngx_http_retry_chain_ticket_t *ticket, uint64_t now);
-static uint64_t gate(ngx_http_retry_chain_ticket_t *ticket, uint64_t now);
-static ngx_int_t limit(uint64_t now, uint64_t until);
-static ngx_int_t accepted(uint64_t now, uint64_t sent);
-static uint32_t noise(void);
 
 
-static ngx_http_retry_chain_slot_t    slot;
-static ngx_http_retry_chain_pace_t    pace;
 static ngx_http_retry_chain_ticket_t  t[100];
 
 
@@ -612,54 +600,4 @@ make(ngx_uint_t rate, ngx_uint_t burst, uint64_t now)
     pace.spacing = 1000;
 
     ngx_http_retry_chain_pace_init(&slot, &pace, now);
-}
-
-
-static uint64_t
-reserve(uint64_t now, ngx_http_retry_chain_ticket_t *ticket)
-{
-    return ngx_http_retry_chain_pace_reserve(&slot, &pace, now, ticket);
-}
-
-
-static uint64_t
-due(ngx_http_retry_chain_ticket_t *ticket, uint64_t now)
-{
-    return ngx_http_retry_chain_pace_due(&slot, ticket, now);
-}
-
-
-static uint64_t
-gate(ngx_http_retry_chain_ticket_t *ticket, uint64_t now)
-{
-    return ngx_http_retry_chain_pace_gate(&slot, ticket, now);
-}
-
-
-static ngx_int_t
-limit(uint64_t now, uint64_t until)
-{
-    return ngx_http_retry_chain_pace_limit(&slot, &pace, now, until);
-}
-
-
-static ngx_int_t
-accepted(uint64_t now, uint64_t sent)
-{
-    return ngx_http_retry_chain_pace_accepted(&slot, &pace, now, sent);
-}
-
-
-/* a generator of its own, so that a failure can be repeated */
-
-static uint32_t
-noise(void)
-{
-    static uint64_t  x = 88172645463325252ull;
-
-    x ^= x << 13;
-    x ^= x >> 7;
-    x ^= x << 17;
-
-    return x >> 32;
 }

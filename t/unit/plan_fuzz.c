@@ -10,25 +10,8 @@
  */
 
 
-#include <stdio.h>
-#include <stdlib.h>
-
-#include <ngx_config.h>
-#include <ngx_core.h>
+#include "fuzz.h"
 #include "ngx_http_retry_chain_plan.h"
-
-
-#define must(cond)                                                           \
-    if (!(cond)) {                                                           \
-        fprintf(stderr, "%s:%d: must be: %s\n", __FILE__, __LINE__, #cond);  \
-        abort();                                                             \
-    }
-
-
-typedef struct {
-    const u_char                   *pos;
-    const u_char                   *last;
-} input_t;
 
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -39,7 +22,6 @@ static void fuzz_rate(input_t *in);
 
 static void make_codes(input_t *in, ngx_http_retry_chain_codes_t *codes);
 static void rest(input_t *in, ngx_str_t *text);
-static uint32_t number(input_t *in, uint32_t limit);
 
 
 int
@@ -208,21 +190,4 @@ rest(input_t *in, ngx_str_t *text)
     }
 
     in->pos = in->last;
-}
-
-
-/* below limit; takes as many bytes as limit has */
-
-static uint32_t
-number(input_t *in, uint32_t limit)
-{
-    uint32_t  n, max;
-
-    n = 0;
-
-    for (max = limit - 1; max; max >>= 8) {
-        n = n << 8 | (in->pos < in->last ? *in->pos++ : 0);
-    }
-
-    return n % limit;
 }

@@ -10,29 +10,13 @@
  */
 
 
-#include <stdio.h>
-#include <stdlib.h>
-
-#include <ngx_config.h>
-#include <ngx_core.h>
+#include "fuzz.h"
 #include "ngx_http_retry_chain_policy.h"
 
 
 #define MAX_RATE     1000000
 #define MAX_STEPS    NGX_HTTP_RETRY_CHAIN_MAX_STEPS
 #define NO_DEADLINE  ((ngx_msec_int_t) NGX_MAX_INT_T_VALUE)
-
-#define must(cond)                                                           \
-    if (!(cond)) {                                                           \
-        fprintf(stderr, "%s:%d: must be: %s\n", __FILE__, __LINE__, #cond);  \
-        abort();                                                             \
-    }
-
-
-typedef struct {
-    const u_char                   *pos;
-    const u_char                   *last;
-} input_t;
 
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -55,7 +39,6 @@ static ngx_uint_t waits(ngx_uint_t step);
 static ngx_uint_t repeatable(void);
 
 static ngx_msec_t make_time(input_t *in);
-static uint32_t number(input_t *in, uint32_t limit);
 
 
 static ngx_http_retry_chain_plan_t     plan;
@@ -592,21 +575,4 @@ make_time(input_t *in)
     default:
         return NGX_HTTP_RETRY_CHAIN_MAX_TIME - number(in, 2);
     }
-}
-
-
-/* below limit; takes as many bytes as limit has */
-
-static uint32_t
-number(input_t *in, uint32_t limit)
-{
-    uint32_t  n, max;
-
-    n = 0;
-
-    for (max = limit - 1; max; max >>= 8) {
-        n = n << 8 | (in->pos < in->last ? *in->pos++ : 0);
-    }
-
-    return n % limit;
 }

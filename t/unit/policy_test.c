@@ -23,7 +23,6 @@ static void reply(ngx_uint_t status);
 static void failure(ngx_uint_t outcome);
 static void decide(ngx_msec_int_t left);
 static void add_codes(ngx_http_retry_chain_codes_t *codes, char *text);
-static uint32_t noise(void);
 
 
 static ngx_http_retry_chain_plan_t     plan;
@@ -480,19 +479,4 @@ add_codes(ngx_http_retry_chain_codes_t *codes, char *text)
     str.len = ngx_strlen(text);
 
     (void) ngx_http_retry_chain_codes_add(codes, &str);
-}
-
-
-/* a generator of its own, so that a failure can be repeated */
-
-static uint32_t
-noise(void)
-{
-    static uint64_t  x = 88172645463325252ull;
-
-    x ^= x << 13;
-    x ^= x >> 7;
-    x ^= x << 17;
-
-    return x >> 32;
 }

@@ -7,13 +7,8 @@
 /* the time after a limit without a rate, and reloads */
 
 
-#include "tap.h"
-#include "ngx_http_retry_chain_pace.h"
+#include "slot.h"
 
-
-#define MSEC     ((uint64_t) 1000)
-#define SECOND   ((uint64_t) 1000000)
-#define NOW      (1000 * SECOND)
 
 #define FREE     NGX_HTTP_RETRY_CHAIN_PHASE_FREE
 #define PACED    NGX_HTTP_RETRY_CHAIN_PHASE_PACED
@@ -30,16 +25,9 @@ static void test_init_limited(void);
 
 static void make(ngx_uint_t rate, ngx_uint_t burst, uint64_t now);
 static void make_learned(ngx_uint_t rate);
-static uint64_t reserve(uint64_t now, ngx_http_retry_chain_ticket_t *ticket);
-static uint64_t due(ngx_http_retry_chain_ticket_t *ticket, uint64_t now);
-static uint64_t gate(ngx_http_retry_chain_ticket_t *ticket, uint64_t now);
-static ngx_int_t limit(uint64_t now, uint64_t until);
-static ngx_int_t accepted(uint64_t now, uint64_t sent);
 static ngx_uint_t kind(void);
 
 
-static ngx_http_retry_chain_slot_t    slot;
-static ngx_http_retry_chain_pace_t    pace;
 static ngx_http_retry_chain_ticket_t  t[30];
 
 
@@ -414,41 +402,6 @@ make_learned(ngx_uint_t rate)
     slot.learned.ceiling = rate;
     slot.learned.since = NOW - SECOND;
     slot.learned.calls = 1;
-}
-
-
-static uint64_t
-reserve(uint64_t now, ngx_http_retry_chain_ticket_t *ticket)
-{
-    return ngx_http_retry_chain_pace_reserve(&slot, &pace, now, ticket);
-}
-
-
-static uint64_t
-due(ngx_http_retry_chain_ticket_t *ticket, uint64_t now)
-{
-    return ngx_http_retry_chain_pace_due(&slot, ticket, now);
-}
-
-
-static uint64_t
-gate(ngx_http_retry_chain_ticket_t *ticket, uint64_t now)
-{
-    return ngx_http_retry_chain_pace_gate(&slot, ticket, now);
-}
-
-
-static ngx_int_t
-limit(uint64_t now, uint64_t until)
-{
-    return ngx_http_retry_chain_pace_limit(&slot, &pace, now, until);
-}
-
-
-static ngx_int_t
-accepted(uint64_t now, uint64_t sent)
-{
-    return ngx_http_retry_chain_pace_accepted(&slot, &pace, now, sent);
 }
 
 

@@ -150,4 +150,26 @@ done_testing(void)
 }
 
 
+/* a generator of its own, so that a failure can be repeated */
+
+static inline uint64_t
+noise64(void)
+{
+    static uint64_t  x = 88172645463325252ull;
+
+    x ^= x << 13;
+    x ^= x >> 7;
+    x ^= x << 17;
+
+    return x;
+}
+
+
+static inline uint32_t
+noise(void)
+{
+    return noise64() >> 32;
+}
+
+
 #endif /* _TAP_H_INCLUDED_ */
