@@ -469,15 +469,23 @@ ngx_http_retry_chain_pace_limit(ngx_http_retry_chain_slot_t *slot,
             phase.ticket = ngx_http_retry_chain_phase_clock(&old, now);
         }
 
-        if (old.kind == NGX_HTTP_RETRY_CHAIN_PHASE_PROBE && now >= old.start) {
+        tail = slot->tail;
 
-            /* the one behind the last probe is the next one */
+        if (old.kind == NGX_HTTP_RETRY_CHAIN_PHASE_PROBE
+            && tail > phase.ticket)
+        {
+            /* those who wait are whole calls before the tail: the next one */
 
-            next = phase.ticket - old.ticket;
-            next -= next % NGX_HTTP_RETRY_CHAIN_CALL;
-            next += old.ticket + NGX_HTTP_RETRY_CHAIN_CALL;
+            next = (tail - phase.ticket) % NGX_HTTP_RETRY_CHAIN_CALL;
 
-            phase.ticket = ngx_max(phase.ticket, ngx_min(next, slot->tail));
+            if (next == 0 && now >= old.start) {
+
+                /* the last probe has gone */
+
+                next = NGX_HTTP_RETRY_CHAIN_CALL;
+            }
+
+            phase.ticket += next;
         }
 
         /* nothing is left of a burst, the first call after it goes alone */

@@ -18,6 +18,7 @@
 static void test_probe(void);
 static void test_probe_burst(void);
 static void test_probe_lost(void);
+static void test_probe_between(void);
 static void test_probe_slow(void);
 static void test_free(void);
 static void test_init(void);
@@ -37,6 +38,7 @@ main(void)
     test_probe();
     test_probe_burst();
     test_probe_lost();
+    test_probe_between();
     test_probe_slow();
     test_free();
     test_init();
@@ -176,6 +178,49 @@ test_probe_lost(void)
            "alone");
     is_int(accepted(until + SECOND, until), NGX_DECLINED,
            "the first cannot be accepted any more");
+}
+
+
+/* a limit that falls between two calls: the one that waits is the probe */
+
+static void
+test_probe_between(void)
+{
+    uint64_t  now, until;
+
+    make_learned(0);
+
+    (void) limit(NOW, NOW);
+    (void) reserve(NOW, &t[0]);
+    (void) reserve(NOW, &t[1]);
+
+    now = NOW + 1542 * MSEC;
+
+    is_int(accepted(now, NOW + SECOND), NGX_OK, "the second call is accepted");
+
+    (void) reserve(now, &t[2]);
+    (void) reserve(now, &t[3]);
+
+    until = NOW + 2 * SECOND;
+
+    is_int(limit(now, until), NGX_OK, "two wait when a limit falls");
+    is_int(gate(&t[3], until) - gate(&t[2], until), SECOND, "one at a time");
+
+    /* none has gone yet */
+
+    until += SECOND;
+
+    is_int(limit(now + 1, until), NGX_OK, "a later end");
+    is_int(gate(&t[2], until), until, "the first goes at its end");
+    is_int(gate(&t[3], until) - until, SECOND, "the second after the spacing");
+
+    /* the first has */
+
+    now = until;
+    until += SECOND;
+
+    is_int(limit(now, until), NGX_OK, "the probe is refused");
+    is_int(gate(&t[3], until), until, "the second goes at its end");
 }
 
 
