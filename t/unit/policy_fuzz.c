@@ -328,29 +328,43 @@ check_pick(ngx_msec_t wait, ngx_msec_int_t left)
 }
 
 
-/* none has many more calls left, and those before it have fewer */
+/*
+ * None has many more calls left, and those before it have fewer; if the first
+ * one has no burst, it is taken
+ */
 
 static void
 check_free(ngx_msec_t wait)
 {
-    ngx_uint_t  i, k, before;
+    ngx_uint_t  i, k, first, before;
 
     must(ways.delay[verdict.step] <= wait);
     must(!(place.used >> verdict.step & 1));
 
+    first = MAX_STEPS;
     before = 1;
 
     for (k = 0; k < plan.nsteps; k++) {
         i = in_turn(k);
 
+        if (place.used >> i & 1 || ways.delay[i] > wait) {
+            continue;
+        }
+
+        if (first == MAX_STEPS) {
+            first = i;
+        }
+
         if (i == verdict.step) {
             before = 0;
 
-        } else if (!(place.used >> i & 1) && ways.delay[i] <= wait) {
+        } else if (ways.left[first]) {
             must(ways.left[i] <= ways.left[verdict.step] + 2);
             must(!before || ways.left[i] < ways.left[verdict.step]);
         }
     }
+
+    must(ways.left[first] || verdict.step == first);
 }
 
 

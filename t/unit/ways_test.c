@@ -145,6 +145,10 @@ test_left(void)
     pick(NO_DEADLINE);
     is_sent(0, 0, FIRST, "if it is not far behind");
 
+    ways.left[1] = 0;
+    pick(NO_DEADLINE);
+    is_sent(1, 0, FIRST, "one without a burst goes in its turn");
+
     ways.delay[0] = ways.delay[1] = ways.delay[2] = 100;
     ways.delay[1] = 99;
     pick(NO_DEADLINE);
