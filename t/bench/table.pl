@@ -31,7 +31,7 @@ my @rows = (
     ["$bulk MiB reply"],
     ['big.time',        'time, against plain', 'big.time',  1, 2, 1, -1],
     ['big.cpu',         'CPU time, against plain', 'big.cpu', 1, 2, '', 0],
-    ['big.memory',      'memory of the worker, MB', '',     1024, 1, 'plain+1', -1],
+    ['big.memory',      'memory of the worker, MB', '',     1024, 2, 'plain+1', -1],
 );
 
 my (%value, %lost);
