@@ -87,7 +87,8 @@ ngx_http_retry_chain_merge_conf(ngx_conf_t *cf, void *parent, void *child)
 
     ngx_conf_merge_value(conf->dry_run, prev->dry_run, 0);
 
-    ngx_conf_merge_uint_value(conf->max_waiting, prev->max_waiting, 10000);
+    ngx_conf_merge_uint_value(conf->max_waiting, prev->max_waiting,
+                              NGX_CONF_UNSET_UINT);
     ngx_conf_merge_uint_value(conf->rotate, prev->rotate, 0);
     ngx_conf_merge_uint_value(conf->non_idempotent, prev->non_idempotent,
                               NGX_HTTP_RETRY_CHAIN_UNSAFE_SAFE);

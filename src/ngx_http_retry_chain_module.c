@@ -22,6 +22,9 @@
 #define NGX_HTTP_RETRY_CHAIN_LEVELS                                           \
     NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_HTTP_LIF_CONF
 
+/* runs that wait, if nothing else is configured and connections allow it */
+#define NGX_HTTP_RETRY_CHAIN_MAX_WAITING  10000
+
 
 static void *ngx_http_retry_chain_create_main_conf(ngx_conf_t *cf);
 static void *ngx_http_retry_chain_create_loc_conf(ngx_conf_t *cf);
@@ -373,7 +376,7 @@ ngx_http_retry_chain_init_module(ngx_cycle_t *cycle)
     rcmcf = ngx_http_cycle_get_module_main_conf(cycle,
                                                 ngx_http_retry_chain_module);
 
-    if (rcmcf == NULL || rcmcf->max_waiting == 0) {
+    if (rcmcf == NULL) {
         return NGX_OK;
     }
 
@@ -381,6 +384,11 @@ ngx_http_retry_chain_init_module(ngx_cycle_t *cycle)
     ecf = ngx_event_get_conf(cycle->conf_ctx, ngx_event_core_module);
 
     connections = ecf->connections * ngx_max(ccf->worker_processes, 1);
+
+    rcmcf->zone_waiting = ngx_min(connections / 2,
+                                  NGX_HTTP_RETRY_CHAIN_MAX_WAITING);
+    rcmcf->worker_waiting = ngx_min(ecf->connections / 2,
+                                    NGX_HTTP_RETRY_CHAIN_MAX_WAITING);
 
     if (rcmcf->max_waiting >= connections) {
         ngx_log_error(NGX_LOG_WARN, cycle->log, 0,

@@ -34,6 +34,10 @@ typedef struct {
     ngx_array_t                      zones;        /* of ngx_shm_zone_t * */
     ngx_uint_t                       max_waiting;  /* the most configured */
 
+    /* and if none is, for a zone and for a worker */
+    ngx_uint_t                       zone_waiting;
+    ngx_uint_t                       worker_waiting;
+
     unsigned                         enabled:1;    /* some level has a plan */
 } ngx_http_retry_chain_main_conf_t;
 

@@ -42,12 +42,23 @@ static ngx_atomic_t  ngx_http_retry_chain_park_waiting;
 ngx_uint_t
 ngx_http_retry_chain_park_place(ngx_http_retry_chain_run_t *run)
 {
-    if (run->plan->zone) {
-        return ngx_http_retry_chain_zone_place(run->plan->zone,
-                                               run->plan->max_waiting);
+    ngx_uint_t                         most;
+    ngx_http_retry_chain_main_conf_t  *rcmcf;
+
+    most = run->plan->max_waiting;
+
+    if (most == NGX_CONF_UNSET_UINT) {
+        rcmcf = ngx_http_get_module_main_conf(run->request,
+                                              ngx_http_retry_chain_module);
+
+        most = run->plan->zone ? rcmcf->zone_waiting : rcmcf->worker_waiting;
     }
 
-    return ngx_http_retry_chain_park_waiting < run->plan->max_waiting;
+    if (run->plan->zone) {
+        return ngx_http_retry_chain_zone_place(run->plan->zone, most);
+    }
+
+    return ngx_http_retry_chain_park_waiting < most;
 }
 
 

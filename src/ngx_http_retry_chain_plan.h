@@ -134,7 +134,7 @@ typedef struct {
     ngx_http_retry_chain_hints_t        hints;
     ngx_http_retry_chain_limited_e      limited;
     ngx_http_retry_chain_budget_conf_t  budget;
-    ngx_uint_t                          max_waiting;
+    ngx_uint_t                          max_waiting;  /* UNSET: not given */
 
     ngx_http_retry_chain_way_t        **ways;      /* of steps; NULL: no zone */
     void                               *zone;      /* of the ways */

@@ -330,17 +330,36 @@ $n->stop();
        'they are answered');
 }
 
+# without retry_chain_max_waiting: no more than half of the connections
+
+{
+    $n->stop();
+    forget();
+    place('half', 'retry_chain a;');
+    place('none', 'retry_chain a;', zone => '');
+    $n = limits(events => 'worker_connections 48;');
+
+    ask('/half/1', a => '429 / Retry-After: 2');
+
+    my $free = free('half', 'a');
+    my @asked = map { later("/half/$_") } 2 .. 25;
+
+    ok($n->wait_for(sub { free('half', 'a') > $free + 23 }), '24 wait');
+    is(ask('/half/26')->{said}, '503 overflow [] [] []', 'not more');
+    close $_->{s} for @asked;
+}
+
 # at any moment
 
 {
+    $n->stop();
     forget();
     place('storm', 'retry_chain a b rate=200r/s burst=10;'
                    . 'retry_chain_max_waiting 20; retry_chain_start rotate;'
                    . 'retry_chain_retry_after default=20ms max=100ms;');
     place('storm/end', 'retry_chain a b rate=200r/s burst=10;'
                        . 'retry_chain_max_waiting 20;');
-    ok(reload(listen => 'reuseport', main => 'worker_processes 2;'),
-       'a storm');
+    $n = limits(listen => 'reuseport', main => 'worker_processes 2;');
 
     my $i = 0;
 
