@@ -63,16 +63,20 @@ ngx_http_retry_chain_decide(const ngx_http_retry_chain_plan_t *plan,
     rc = ngx_http_retry_chain_decide_same(plan, place, ways, outcome, left,
                                           random, verdict);
 
-    if (rc == NGX_DECLINED || rc == NGX_BUSY) {
+    if (rc != NGX_OK) {
 
         ngx_http_retry_chain_pick(plan, place, ways,
                                   ngx_http_retry_chain_place_wait(plan, place),
                                   left, verdict);
 
-        if (rc == NGX_BUSY
-            && verdict->result == NGX_HTTP_RETRY_CHAIN_EXHAUSTED)
-        {
-            verdict->result = NGX_HTTP_RETRY_CHAIN_DEADLINE;
+        if (verdict->result == NGX_HTTP_RETRY_CHAIN_EXHAUSTED) {
+
+            if (rc == NGX_BUSY) {
+                verdict->result = NGX_HTTP_RETRY_CHAIN_DEADLINE;
+
+            } else if (rc == NGX_AGAIN) {
+                verdict->result = NGX_HTTP_RETRY_CHAIN_LIMITED;
+            }
         }
     }
 
@@ -86,7 +90,10 @@ ngx_http_retry_chain_decide(const ngx_http_retry_chain_plan_t *plan,
 }
 
 
-/* NGX_BUSY: there would be another try, but not in time */
+/*
+ * There would be another try, but not in time: NGX_BUSY, or while the way out
+ * is limited: NGX_AGAIN
+ */
 
 static ngx_int_t
 ngx_http_retry_chain_decide_same(const ngx_http_retry_chain_plan_t *plan,
@@ -141,7 +148,7 @@ ngx_http_retry_chain_decide_same(const ngx_http_retry_chain_plan_t *plan,
         if (plan->limited == NGX_HTTP_RETRY_CHAIN_LIMITED_FAIL
             || !ngx_http_retry_chain_waits(plan, ways, place->step))
         {
-            return NGX_DECLINED;
+            return NGX_AGAIN;
         }
 
         delay = slot;
@@ -150,7 +157,8 @@ ngx_http_retry_chain_decide_same(const ngx_http_retry_chain_plan_t *plan,
     }
 
     if (left < 0 || delay >= (ngx_msec_t) left) {
-        return NGX_BUSY;
+        return verdict->reason == NGX_HTTP_RETRY_CHAIN_REASON_BACKOFF
+               ? NGX_BUSY : NGX_AGAIN;
     }
 
     verdict->retry = 1;

@@ -282,7 +282,9 @@ check_pick(ngx_msec_t wait, ngx_msec_int_t left)
     if (place.used == ((uint32_t) 1 << plan.nsteps) - 1) {
         must(!verdict.retry);
         must(verdict.result == NGX_HTTP_RETRY_CHAIN_EXHAUSTED
-             || verdict.result == NGX_HTTP_RETRY_CHAIN_DEADLINE);
+             || verdict.result == NGX_HTTP_RETRY_CHAIN_DEADLINE
+             || (verdict.result == NGX_HTTP_RETRY_CHAIN_LIMITED
+                 && ways.delay[place.step]));
         return;
     }
 

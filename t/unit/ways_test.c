@@ -426,6 +426,31 @@ test_same(void)
     ok(verdict.same, "attempts= without a rule");
     is_sent(0, 60001, SLOT, "waits for the slot");
 
+    place.used = 3;
+    decide(60001);
+    is_end(LIMITED, "in time only, if no other step is left");
+
+    ways.delay[0] = 0;
+    decide(0);
+    is_end(DEADLINE, "what is free is too late for another reason");
+
+    ways.delay[0] = 60001;
+    ways.hinted = 1;
+    decide(NO_DEADLINE);
+    is_end(LIMITED, "a hint that is too long");
+
+    plan.limited = NGX_HTTP_RETRY_CHAIN_LIMITED_FAIL;
+    ways.hinted = 0;
+    decide(NO_DEADLINE);
+    is_end(LIMITED, "fail, and no other step is left");
+
+    place.tries = 2;
+    decide(NO_DEADLINE);
+    is_end(EXHAUSTED, "no try is left");
+
+    plan.limited = NGX_HTTP_RETRY_CHAIN_LIMITED_WAIT;
+    place.tries = 1;
+
     outcome.idempotent = 0;
     decide(NO_DEADLINE);
     is_end(NGX_HTTP_RETRY_CHAIN_UNSAFE, "what is not safe is not repeated");
