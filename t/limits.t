@@ -260,7 +260,7 @@ is(join("\n", $n->log() =~ /(retry chain cut .*?) while/g), 'retry chain cut '
 {
     my $x = ask('/max/1', a => '429 / Retry-After: 60');
 
-    is("$x->{said} $x->{calls}", '429 exhausted [a] [429] [first] a',
+    is("$x->{said} $x->{calls}", '429 limited [a] [429] [first] a',
        'max=: the run does not wait for it');
     is($x->{after}, 60, 'the answer says when');
     ok(left('max', 'a') > 60 - $late, 'the way is limited all the same');
