@@ -328,6 +328,54 @@ ngx_http_retry_chain_learn_grow(ngx_http_retry_chain_learned_t *learned,
 }
 
 
+void
+ngx_http_retry_chain_learn_remaining(ngx_http_retry_chain_learned_t *learned,
+    uint64_t now, ngx_uint_t remaining, uint64_t time, ngx_uint_t pressed)
+{
+    ngx_uint_t         rate;
+    ngx_atomic_uint_t  since;
+
+    if (now >= learned->ends || remaining > learned->quota) {
+        learned->quota = remaining;
+    }
+
+    learned->ends = now + time;
+
+    if (!pressed && remaining > learned->quota / 2) {
+        learned->bound = 0;
+        return;
+    }
+
+    rate = ngx_http_retry_chain_learn_rate(remaining, time);
+    since = learned->since;
+
+    if (!pressed && since && since < now
+        && ngx_http_retry_chain_learn_rate(learned->calls, now - since) < rate)
+    {
+        rate = 0;
+    }
+
+    learned->bound = rate;
+}
+
+
+ngx_uint_t
+ngx_http_retry_chain_learn_pace(ngx_http_retry_chain_learned_t *learned,
+    uint64_t now)
+{
+    ngx_atomic_uint_t  rate, bound;
+
+    rate = learned->rate;
+    bound = learned->bound;
+
+    if (bound == 0 || now >= learned->ends) {
+        return rate;
+    }
+
+    return rate ? ngx_min(rate, bound) : bound;
+}
+
+
 static ngx_uint_t
 ngx_http_retry_chain_learn_rate(uint64_t calls, uint64_t time)
 {

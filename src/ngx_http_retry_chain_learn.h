@@ -42,6 +42,9 @@ typedef struct {
     ngx_atomic_t                        ceiling;  /* where the limit was */
     ngx_atomic_t                        pressed;  /* time at the ceiling */
     ngx_atomic_t                        grown;    /* when last looked at */
+    ngx_atomic_t                        quota;    /* most calls left, seen */
+    ngx_atomic_t                        ends;     /* the time that it is for */
+    ngx_atomic_t                        bound;    /* of the pace, 0: none */
 } ngx_http_retry_chain_learned_t;
 
 
@@ -56,6 +59,19 @@ void ngx_http_retry_chain_learn_limit(ngx_http_retry_chain_learned_t *learned,
 /* 1 if the pace has been raised; "pressed": requests wait because of it */
 ngx_uint_t ngx_http_retry_chain_learn_grow(
     ngx_http_retry_chain_learned_t *learned, uint64_t now, ngx_uint_t pressed);
+
+/*
+ * "remaining" calls are left for "time".  Half of what a window offers may go
+ * as it comes.  The rest is spread over what is left of the window, if more
+ * come or wait ("pressed") than that is for.
+ */
+void ngx_http_retry_chain_learn_remaining(
+    ngx_http_retry_chain_learned_t *learned, uint64_t now,
+    ngx_uint_t remaining, uint64_t time, ngx_uint_t pressed);
+
+/* the pace that is known, within the bound; 0: none */
+ngx_uint_t ngx_http_retry_chain_learn_pace(
+    ngx_http_retry_chain_learned_t *learned, uint64_t now);
 
 /*
  * The limit of a way out that has refused after "calls" in "time" and is

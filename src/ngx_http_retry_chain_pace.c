@@ -9,224 +9,8 @@
 #include "ngx_http_retry_chain_pace.h"
 
 
-#define NGX_HTTP_RETRY_CHAIN_SECOND  1000000
-
-
-static ngx_uint_t ngx_http_retry_chain_phase_read(
-    ngx_http_retry_chain_slot_t *slot, ngx_http_retry_chain_phase_t *phase);
-static ngx_int_t ngx_http_retry_chain_phase_write(
-    ngx_http_retry_chain_slot_t *slot, ngx_uint_t number,
-    const ngx_http_retry_chain_phase_t *phase);
-static uint64_t ngx_http_retry_chain_phase_clock(
-    const ngx_http_retry_chain_phase_t *phase, uint64_t now);
-static uint64_t ngx_http_retry_chain_phase_time(
-    const ngx_http_retry_chain_phase_t *phase, uint64_t ticket);
-static void ngx_http_retry_chain_phase_expect(
-    ngx_http_retry_chain_slot_t *slot, ngx_http_retry_chain_phase_t *phase,
-    uint64_t now);
-static void ngx_http_retry_chain_phase_default(
-    ngx_http_retry_chain_slot_t *slot, const ngx_http_retry_chain_pace_t *pace,
-    ngx_http_retry_chain_phase_t *phase);
-static void ngx_http_retry_chain_phase_after(
-    const ngx_http_retry_chain_pace_t *pace,
-    ngx_http_retry_chain_phase_t *phase);
-static ngx_uint_t ngx_http_retry_chain_phase_over(
-    ngx_http_retry_chain_slot_t *slot, const ngx_http_retry_chain_pace_t *pace,
-    const ngx_http_retry_chain_phase_t *phase, uint64_t now);
-static uint64_t ngx_http_retry_chain_pace_interval(ngx_uint_t rate);
-
-
 #define ngx_http_retry_chain_pace_slack(pace)                                 \
     ((uint64_t) ((pace)->burst - 1) * NGX_HTTP_RETRY_CHAIN_CALL)
-
-
-/*
- * A phase is copied and its number is compared afterwards: it can be written
- * over only after another one has become current.
- */
-
-static ngx_uint_t
-ngx_http_retry_chain_phase_read(ngx_http_retry_chain_slot_t *slot,
-    ngx_http_retry_chain_phase_t *phase)
-{
-    ngx_atomic_uint_t  number;
-
-    do {
-        number = slot->current;
-        ngx_memory_barrier();
-
-        *phase = slot->phases[number % NGX_HTTP_RETRY_CHAIN_PHASES];
-
-        ngx_memory_barrier();
-    } while (number != slot->current);
-
-    return number;
-}
-
-
-/* NGX_DECLINED if phase "number" is not the current one any more */
-
-static ngx_int_t
-ngx_http_retry_chain_phase_write(ngx_http_retry_chain_slot_t *slot,
-    ngx_uint_t number, const ngx_http_retry_chain_phase_t *phase)
-{
-    ngx_atomic_uint_t  next;
-
-    do {
-        next = ngx_atomic_fetch_add(&slot->claimed, 1) + 1;
-
-    } while (next % NGX_HTTP_RETRY_CHAIN_PHASES
-             == number % NGX_HTTP_RETRY_CHAIN_PHASES);
-
-    slot->phases[next % NGX_HTTP_RETRY_CHAIN_PHASES] = *phase;
-
-    ngx_memory_barrier();
-
-    return ngx_atomic_cmp_set(&slot->current, number, next) ? NGX_OK
-                                                            : NGX_DECLINED;
-}
-
-
-static uint64_t
-ngx_http_retry_chain_phase_clock(const ngx_http_retry_chain_phase_t *phase,
-    uint64_t now)
-{
-    uint64_t  passed;
-
-    if (now <= phase->start || phase->interval == 0) {
-        return phase->ticket;
-    }
-
-    /* a phase may last, but not for more than 142 years */
-
-    passed = ngx_min(now - phase->start, (uint64_t) 1 << 52);
-
-    return phase->ticket
-           + passed * NGX_HTTP_RETRY_CHAIN_CALL / phase->interval;
-}
-
-
-/* rounded up, so that the clock has reached the ticket then */
-
-static uint64_t
-ngx_http_retry_chain_phase_time(const ngx_http_retry_chain_phase_t *phase,
-    uint64_t ticket)
-{
-    uint64_t  left;
-
-    if (phase->kind == NGX_HTTP_RETRY_CHAIN_PHASE_FREE) {
-        return 0;
-    }
-
-    if (ticket <= phase->ticket) {
-        return phase->start;
-    }
-
-    left = ticket - phase->ticket;
-
-    if (left > NGX_HTTP_RETRY_CHAIN_NEVER / phase->interval) {
-        return NGX_HTTP_RETRY_CHAIN_NEVER;
-    }
-
-    return phase->start + (left * phase->interval
-                           + NGX_HTTP_RETRY_CHAIN_CALL - 1)
-                          / NGX_HTTP_RETRY_CHAIN_CALL;
-}
-
-
-/*
- * Calls behind a probe wait for it, but they will not go at its pace if it is
- * accepted, which is what a run that decides about a wait has to expect.
- */
-
-static void
-ngx_http_retry_chain_phase_expect(ngx_http_retry_chain_slot_t *slot,
-    ngx_http_retry_chain_phase_t *phase, uint64_t now)
-{
-    ngx_uint_t  rate;
-
-    rate = slot->learned.rate;
-
-    if (phase->kind != NGX_HTTP_RETRY_CHAIN_PHASE_PROBE || rate == 0) {
-        return;
-    }
-
-    /* the time of the probe has passed at its own pace */
-
-    phase->ticket = ngx_http_retry_chain_phase_clock(phase, now);
-    phase->start = ngx_max(phase->start, now);
-    phase->interval = ngx_http_retry_chain_pace_interval(rate);
-}
-
-
-/* what a slot that is under no limit does: sets kind and interval */
-
-static void
-ngx_http_retry_chain_phase_default(ngx_http_retry_chain_slot_t *slot,
-    const ngx_http_retry_chain_pace_t *pace,
-    ngx_http_retry_chain_phase_t *phase)
-{
-    ngx_uint_t  rate;
-
-    rate = pace->rate;
-
-    if (pace->automatic) {
-        rate = slot->learned.rate;
-    }
-
-    phase->kind = rate ? NGX_HTTP_RETRY_CHAIN_PHASE_PACED
-                       : NGX_HTTP_RETRY_CHAIN_PHASE_FREE;
-    phase->interval = ngx_http_retry_chain_pace_interval(rate);
-}
-
-
-/* what comes after a limit: sets kind and interval */
-
-static void
-ngx_http_retry_chain_phase_after(const ngx_http_retry_chain_pace_t *pace,
-    ngx_http_retry_chain_phase_t *phase)
-{
-    if (pace->rate) {
-        phase->kind = NGX_HTTP_RETRY_CHAIN_PHASE_PACED;
-        phase->interval = ngx_http_retry_chain_pace_interval(pace->rate);
-
-    } else {
-        phase->kind = NGX_HTTP_RETRY_CHAIN_PHASE_PROBE;
-        phase->interval = (uint64_t) ngx_max(pace->spacing, 1) * 1000;
-    }
-}
-
-
-/* without a rate the pace after a limit lasts until nobody waits any more */
-
-static ngx_uint_t
-ngx_http_retry_chain_phase_over(ngx_http_retry_chain_slot_t *slot,
-    const ngx_http_retry_chain_pace_t *pace,
-    const ngx_http_retry_chain_phase_t *phase, uint64_t now)
-{
-    return phase->kind == NGX_HTTP_RETRY_CHAIN_PHASE_PACED
-           && pace->rate == 0
-           && (!pace->automatic || slot->learned.rate == 0)
-           && slot->tail + NGX_HTTP_RETRY_CHAIN_CALL
-              <= ngx_http_retry_chain_phase_clock(phase, now);
-}
-
-
-/* rounded up: never faster than asked for */
-
-static uint64_t
-ngx_http_retry_chain_pace_interval(ngx_uint_t rate)
-{
-    uint64_t  unit;
-
-    if (rate == 0) {
-        return 0;
-    }
-
-    unit = (uint64_t) NGX_HTTP_RETRY_CHAIN_SECOND * 1000;
-
-    return (unit + rate - 1) / rate;
-}
 
 
 void
@@ -240,7 +24,7 @@ ngx_http_retry_chain_pace_init(ngx_http_retry_chain_slot_t *slot,
         number = ngx_http_retry_chain_phase_read(slot, &old);
 
         if (old.kind == NGX_HTTP_RETRY_CHAIN_PHASE_FREE) {
-            ngx_http_retry_chain_phase_default(slot, pace, &phase);
+            ngx_http_retry_chain_phase_default(slot, pace, &phase, now);
 
             phase.start = now;
             phase.ticket = slot->tail;
@@ -256,7 +40,7 @@ ngx_http_retry_chain_pace_init(ngx_http_retry_chain_slot_t *slot,
             phase.ticket = ngx_http_retry_chain_phase_clock(&old, now);
 
         } else {
-            ngx_http_retry_chain_phase_default(slot, pace, &phase);
+            ngx_http_retry_chain_phase_default(slot, pace, &phase, now);
 
             if (phase.kind == NGX_HTTP_RETRY_CHAIN_PHASE_FREE) {
 
@@ -552,7 +336,7 @@ ngx_http_retry_chain_pace_accepted(ngx_http_retry_chain_slot_t *slot,
     }
 
     clock = ngx_http_retry_chain_phase_clock(&old, now);
-    rate = slot->learned.rate;
+    rate = ngx_http_retry_chain_learn_pace(&slot->learned, now);
 
     /* the last ticket is not due yet */
 
@@ -564,18 +348,22 @@ ngx_http_retry_chain_pace_accepted(ngx_http_retry_chain_slot_t *slot,
         /* the way is free, others may follow */
 
         phase.ticket = ngx_max(clock, old.ticket + NGX_HTTP_RETRY_CHAIN_CALL);
-        phase.interval = rate ? ngx_http_retry_chain_pace_interval(rate)
+        phase.interval = rate ? ngx_http_retry_chain_phase_interval(rate)
                               : old.interval;
 
     } else if (rate) {
 
-        if (!ngx_http_retry_chain_learn_grow(&slot->learned, now, waits)) {
+        /* a bound says nothing about what is learned */
+
+        if (rate != slot->learned.rate
+            || !ngx_http_retry_chain_learn_grow(&slot->learned, now, waits))
+        {
             return NGX_DECLINED;
         }
 
         phase.ticket = clock;
-        phase.interval = ngx_http_retry_chain_pace_interval(
-                                                         slot->learned.rate);
+        rate = ngx_http_retry_chain_learn_pace(&slot->learned, now);
+        phase.interval = ngx_http_retry_chain_phase_interval(rate);
 
     } else {
 
@@ -592,6 +380,64 @@ ngx_http_retry_chain_pace_accepted(ngx_http_retry_chain_slot_t *slot,
     phase.start = now;
     phase.limit = old.limit;
     phase.kind = NGX_HTTP_RETRY_CHAIN_PHASE_PACED;
+
+    return ngx_http_retry_chain_phase_write(slot, number, &phase);
+}
+
+
+ngx_int_t
+ngx_http_retry_chain_pace_told(ngx_http_retry_chain_slot_t *slot,
+    const ngx_http_retry_chain_pace_t *pace, uint64_t now, uint64_t sent,
+    ngx_uint_t remaining, uint64_t reset)
+{
+    uint64_t                      clock;
+    ngx_uint_t                    number, waits;
+    ngx_http_retry_chain_phase_t  phase, old;
+
+    if (!pace->automatic) {
+        return NGX_DECLINED;
+    }
+
+    number = ngx_http_retry_chain_phase_read(slot, &old);
+
+    if (sent < old.limit || old.kind == NGX_HTTP_RETRY_CHAIN_PHASE_PROBE) {
+        return NGX_DECLINED;
+    }
+
+    clock = ngx_http_retry_chain_phase_clock(&old, now);
+    waits = 0;
+
+    if (old.kind == NGX_HTTP_RETRY_CHAIN_PHASE_FREE) {
+        clock = slot->tail;
+
+    } else {
+        waits = slot->tail > clock + NGX_HTTP_RETRY_CHAIN_CALL
+                             + ngx_http_retry_chain_pace_slack(pace);
+    }
+
+    /* whole seconds, rounded up; calls sent since then count, too */
+
+    reset -= ngx_min(reset / 2, NGX_HTTP_RETRY_CHAIN_PHASE_SECOND / 2);
+    reset += now - ngx_min(sent, now);
+
+    ngx_http_retry_chain_learn_remaining(&slot->learned, now, remaining, reset,
+                                         waits);
+
+    ngx_http_retry_chain_phase_default(slot, pace, &phase, now);
+
+    if (phase.kind == old.kind && phase.interval / 16 == old.interval / 16) {
+        return NGX_DECLINED;
+    }
+
+    if (phase.kind == NGX_HTTP_RETRY_CHAIN_PHASE_FREE
+        && !ngx_http_retry_chain_phase_over(slot, pace, &old, now))
+    {
+        return NGX_DECLINED;
+    }
+
+    phase.start = now;
+    phase.ticket = clock;
+    phase.limit = old.limit;
 
     return ngx_http_retry_chain_phase_write(slot, number, &phase);
 }
@@ -633,6 +479,7 @@ ngx_http_retry_chain_pace_rate(ngx_http_retry_chain_slot_t *slot)
         return slot->learned.rate;
     }
 
-    return ((uint64_t) NGX_HTTP_RETRY_CHAIN_SECOND * 1000 + phase.interval - 1)
+    return ((uint64_t) NGX_HTTP_RETRY_CHAIN_PHASE_SECOND * 1000
+            + phase.interval - 1)
            / phase.interval;
 }

@@ -31,56 +31,10 @@
 
 #include <ngx_config.h>
 #include <ngx_core.h>
-#include "ngx_http_retry_chain_learn.h"
+#include "ngx_http_retry_chain_phase.h"
 
-
-/* one call in the units of tickets */
-
-#define NGX_HTTP_RETRY_CHAIN_CALL      1000
-
-#define NGX_HTTP_RETRY_CHAIN_PHASES    32
 
 #define NGX_HTTP_RETRY_CHAIN_MAX_BURST 1000000
-
-/* a time that does not come */
-
-#define NGX_HTTP_RETRY_CHAIN_NEVER     ((uint64_t) 1 << 62)
-
-
-typedef enum {
-    NGX_HTTP_RETRY_CHAIN_PHASE_FREE = 0,   /* calls go at once */
-    NGX_HTTP_RETRY_CHAIN_PHASE_PACED,
-    NGX_HTTP_RETRY_CHAIN_PHASE_PROBE       /* one call at a time */
-} ngx_http_retry_chain_phase_e;
-
-
-typedef struct {
-    uint64_t                            start;    /* the clock stands before */
-    uint64_t                            ticket;   /* what it says at start */
-    uint64_t                            interval; /* of a call */
-    uint64_t                            kind;
-    uint64_t                            limit;    /* end of the last one */
-} ngx_http_retry_chain_phase_t;
-
-
-typedef struct {
-    ngx_atomic_t                        tail;     /* behind the last ticket */
-    ngx_atomic_t                        current;  /* number of the phase */
-    ngx_atomic_t                        claimed;  /* last number given out */
-    ngx_atomic_t                        refused;  /* in a row, without a hint */
-    ngx_http_retry_chain_learned_t      learned;
-    ngx_http_retry_chain_phase_t      phases[NGX_HTTP_RETRY_CHAIN_PHASES];
-} ngx_http_retry_chain_slot_t;
-
-
-/* how a way out is configured */
-
-typedef struct {
-    ngx_uint_t                          rate;     /* 0: none or learned */
-    ngx_uint_t                          burst;    /* at least 1 */
-    ngx_msec_t                          spacing;  /* after a limit, in ms */
-    unsigned                            automatic:1;
-} ngx_http_retry_chain_pace_t;
 
 
 typedef struct {
@@ -146,6 +100,15 @@ ngx_msec_t ngx_http_retry_chain_pace_refused(ngx_http_retry_chain_slot_t *slot,
  */
 ngx_int_t ngx_http_retry_chain_pace_accepted(ngx_http_retry_chain_slot_t *slot,
     const ngx_http_retry_chain_pace_t *pace, uint64_t now, uint64_t sent);
+
+/*
+ * The reply to a call that was sent at "sent" says that "remaining" calls, at
+ * least one, are left for "reset" microseconds.  NGX_OK if calls may go at
+ * other times now than it was said before.
+ */
+ngx_int_t ngx_http_retry_chain_pace_told(ngx_http_retry_chain_slot_t *slot,
+    const ngx_http_retry_chain_pace_t *pace, uint64_t now, uint64_t sent,
+    ngx_uint_t remaining, uint64_t reset);
 
 /* 1 while it is not known whether a limit has ended */
 ngx_uint_t ngx_http_retry_chain_pace_probing(

@@ -13,6 +13,9 @@
 #include "ngx_http_retry_chain_zone.h"
 
 
+static void ngx_http_retry_chain_slots_accepted(
+    ngx_http_retry_chain_run_t *run, ngx_http_retry_chain_way_t *way,
+    ngx_http_retry_chain_hint_t *hint, uint64_t now);
 static ngx_uint_t ngx_http_retry_chain_slots_calls(
     ngx_http_retry_chain_attempt_t *at);
 static void ngx_http_retry_chain_slots_parse(ngx_http_retry_chain_run_t *run,
@@ -200,15 +203,38 @@ ngx_http_retry_chain_slots_outcome(ngx_http_retry_chain_run_t *run,
                                      &hint);
 
     if (way && at->outcome.status != 429
-        && !(at->outcome.status == 503 && hint.limited)
-        && ngx_http_retry_chain_pace_accepted(way->slot, &way->step->pace, now,
-                                       (uint64_t) run->attempt_start * 1000)
-           == NGX_OK)
+        && !(at->outcome.status == 503 && hint.limited))
     {
-        ngx_http_retry_chain_park_update(way);
+        ngx_http_retry_chain_slots_accepted(run, way, &hint, now);
     }
 
     ngx_http_retry_chain_slots_hint(run, at, &hint);
+}
+
+
+static void
+ngx_http_retry_chain_slots_accepted(ngx_http_retry_chain_run_t *run,
+    ngx_http_retry_chain_way_t *way, ngx_http_retry_chain_hint_t *hint,
+    uint64_t now)
+{
+    uint64_t   sent;
+    ngx_int_t  rc, told;
+
+    sent = (uint64_t) run->attempt_start * 1000;
+    told = NGX_DECLINED;
+
+    rc = ngx_http_retry_chain_pace_accepted(way->slot, &way->step->pace, now,
+                                            sent);
+
+    if (hint->known && hint->remaining && !hint->limited) {
+        told = ngx_http_retry_chain_pace_told(way->slot, &way->step->pace, now,
+                                              sent, hint->remaining,
+                                              (uint64_t) hint->reset * 1000);
+    }
+
+    if (rc == NGX_OK || told == NGX_OK) {
+        ngx_http_retry_chain_park_update(way);
+    }
 }
 
 

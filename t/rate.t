@@ -60,6 +60,8 @@ place('limit', 'retry_chain a rate=20r/s burst=5;');
 place('wait', 'retry_chain a; retry_chain b wait=500ms rate=3r/m;'
               . 'retry_chain_timeout 5s;');
 place('wait/b', 'retry_chain b rate=3r/m;');
+place('told', 'retry_chain a rate=auto;');
+place('told/not', 'retry_chain b;');
 place('auto', 'retry_chain bucket rate=auto;'
               . 'retry_chain_retry http_429 attempts=20 interval=0;');
 place('probe', 'retry_chain a; retry_chain_retry_after default=3s;');
@@ -225,6 +227,26 @@ my @finish;
         cmp_ok($x[6]{at}, '<', $x[0]{at} + 0.5 + 2 * $slow,
                'at the pace that is known');
     };
+}
+
+# replies say how many calls are left: half of them may go as they come
+
+{
+    my $i = 0;
+    my @said = map { ask('/told/' . ++$i, a => "200 / RateLimit: \"d\";r=$_;t=2") }
+                   8, 4, 4;
+    my $x = ask('/told/' . ++$i);
+
+    is(join(' ', map { $_->{said} } @said, $x),
+       '200 success [a] [200] [first] ' x 3 . '200 success [a] [200] [slot]',
+       'rate=auto: the rest is spread over the time that is left');
+    cmp_ok($x->{at} - $said[2]{at}, '>=', 0.25, 'with some time between them');
+
+    @said = map { ask("/told/not/$_", b => '200 / RateLimit: "d";r=1;t=60') }
+                1 .. 3;
+    is(join(' ', map { $_->{said} } @said),
+       join(' ', ('200 success [b] [200] [first]') x 3),
+       'nothing is learned without rate=auto');
 }
 
 # it is refused again

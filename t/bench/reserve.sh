@@ -15,6 +15,6 @@ trap 'rm -rf "$tmp"' EXIT
     -I "$tree/src/core" -I "$tree/src/event" -I "$tree/src/event/modules" \
     -I "$tree/src/event/quic" -I "$tree/src/os/unix" -I "$tree/objs" -I src \
     t/bench/reserve.c src/ngx_http_retry_chain_pace.c \
-    src/ngx_http_retry_chain_learn.c
+    src/ngx_http_retry_chain_phase.c src/ngx_http_retry_chain_learn.c
 
 "$tmp/reserve"

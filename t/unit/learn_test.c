@@ -22,6 +22,8 @@
 static void test_automatic(void);
 static void test_hints(void);
 static void test_windows(void);
+static void test_remaining(void);
+static void test_quota(void);
 static void test_halved(void);
 static void test_doubled(void);
 static void test_spike(void);
@@ -37,6 +39,8 @@ main(void)
     test_automatic();
     test_hints();
     test_windows();
+    test_remaining();
+    test_quota();
     test_halved();
     test_doubled();
     test_spike();
@@ -146,6 +150,112 @@ test_windows(void)
            "%d calls in %d s, auto %d: " FIGURES, (int) windows[i / 2].calls,
            (int) windows[i / 2].time, (int) pace.automatic, figures());
     }
+}
+
+
+/*
+ * Replies say how many calls are left: from the first on none is refused, or
+ * one of those that are under way when the last one is taken
+ */
+
+static void
+test_remaining(void)
+{
+    ngx_uint_t  i, k, used;
+
+    /* the time is told in whole seconds, so much of it may be lost */
+
+    static struct {
+        uint64_t  calls;
+        uint64_t  time;
+        uint64_t  used;
+    } windows[] = { { 40, 2, 75 }, { 200, 10, 90 }, { 1200, 60, 97 } };
+
+    for (i = 0; i < 12; i++) {
+        start(0, windows[i / 4].calls, 1);
+
+        pace.automatic = 1;
+        hints = 1;
+        teaches = 1;
+        latency = i & 1 ? 300 * MSEC : 2 * MSEC;
+        load = i & 2 ? 70 : 40;
+
+        for (k = 0; k < WAYS; k++) {
+            vendors[k].window = windows[i / 4].time * SECOND;
+            vendors[k].filled = now;
+        }
+
+        run(180);
+
+        used = 60 * 180 * windows[i / 4].used / 100;
+
+        ok(seen.refused * 500 <= (i & 1 ? seen.calls : 0),
+           "%d calls in %d s, %d/s, %d ms: " FIGURES,
+           (int) windows[i / 4].calls, (int) windows[i / 4].time, (int) load,
+           (int) (latency / 1000), figures());
+        ok(load == 70 ? seen.calls >= used : seen.longest < 12 * SECOND,
+           "what is offered is used");
+    }
+}
+
+
+/* half of what a window offers may go at once, the rest is spread over it */
+
+static void
+test_quota(void)
+{
+    uint64_t                        last;
+    ngx_uint_t                      i;
+    ngx_http_retry_chain_ticket_t   t;
+
+    start(0, 0, 1);
+    pace.automatic = 1;
+
+    for (i = 99; i >= 50; i--) {
+        if (ngx_http_retry_chain_pace_peek(&slots[0], &pace, now) != now) {
+            break;
+        }
+
+        (void) ngx_http_retry_chain_pace_accepted(&slots[0], &pace, now, now);
+        (void) ngx_http_retry_chain_pace_told(&slots[0], &pace, now, now, i,
+                                              60 * SECOND);
+    }
+
+    is_int(i, 49, "50 of 100 calls in a moment");
+
+    last = now;
+    (void) ngx_http_retry_chain_pace_accepted(&slots[0], &pace, now, now);
+    (void) ngx_http_retry_chain_pace_told(&slots[0], &pace, now, now, 49,
+                                          60 * SECOND);
+
+    for (i = 49; i > 1; i--) {
+        now = ngx_http_retry_chain_pace_reserve(&slots[0], &pace, now, &t);
+        (void) ngx_http_retry_chain_pace_accepted(&slots[0], &pace, now, now);
+        (void) ngx_http_retry_chain_pace_told(&slots[0], &pace, now, now, i - 1,
+                                              last + 60 * SECOND - now);
+    }
+
+    ok(now - last >= 55 * SECOND && now - last <= 60 * SECOND,
+       "the others in %d ms", (int) ((now - last) / 1000));
+
+    /* the next window */
+
+    now = last + 60 * SECOND;
+
+    (void) ngx_http_retry_chain_pace_told(&slots[0], &pace, now, now, 99,
+                                          60 * SECOND);
+    is_int(ngx_http_retry_chain_pace_peek(&slots[0], &pace, now), now,
+           "at once again");
+
+    /* only for rate=auto */
+
+    start(0, 0, 1);
+
+    is_int(ngx_http_retry_chain_pace_told(&slots[0], &pace, now, now, 1,
+                                          60 * SECOND),
+           NGX_DECLINED, "nobody has asked for it");
+    is_int(ngx_http_retry_chain_pace_peek(&slots[0], &pace, now), now,
+           "nothing is paced");
 }
 
 

@@ -77,6 +77,7 @@ static ngx_uint_t soonest(uint64_t *least);
 static void come(uint64_t came);
 static void depart(ngx_uint_t way);
 static void reply(ngx_uint_t way);
+static void teach(ngx_uint_t way, uint64_t sent);
 static uint64_t vendor_call(vendor_t *v, uint64_t time);
 static double uniform(void);
 static double exponential(void);
@@ -92,6 +93,7 @@ static seen_t                       seen;
 static double                       load;     /* requests a second */
 static uint64_t                     latency;
 static ngx_uint_t                   hints;    /* the vendor says for how long */
+static ngx_uint_t                   teaches;  /* and how many calls are left */
 static ngx_uint_t                   rotate;
 
 static uint64_t                     now;
@@ -115,6 +117,7 @@ start(uint64_t rate, uint64_t burst, uint64_t n)
     load = 55;
     latency = 2 * MSEC;
     hints = 0;
+    teaches = 0;
     rotate = 0;
 
     memset(&pace, 0, sizeof(pace));
@@ -313,6 +316,11 @@ reply(ngx_uint_t way)
         (void) ngx_http_retry_chain_pace_accepted(slot, &pace, now, r->sent);
 
         seen.longest = ngx_max(seen.longest, now - r->came);
+
+        if (teaches) {
+            teach(way, r->sent);
+        }
+
         return;
     }
 
@@ -334,6 +342,31 @@ reply(ngx_uint_t way)
     }
 
     come(r->came);
+}
+
+
+/* RateLimit of a reply: r calls are left for t seconds */
+
+static void
+teach(ngx_uint_t way, uint64_t sent)
+{
+    vendor_t                     *v;
+    uint64_t                      left, reset;
+    ngx_http_retry_chain_slot_t  *slot;
+
+    v = &vendors[way];
+    slot = &slots[way];
+
+    left = v->tokens / SECOND;
+    reset = v->window - v->filled % v->window;
+    reset = (reset + SECOND - 1) / SECOND * SECOND;
+
+    if (left == 0) {
+        (void) ngx_http_retry_chain_pace_limit(slot, &pace, now, now + reset);
+        return;
+    }
+
+    (void) ngx_http_retry_chain_pace_told(slot, &pace, now, sent, left, reset);
 }
 
 

@@ -28,6 +28,7 @@ static void fuzz_reserve(void);
 static void fuzz_cancel(input_t *in);
 static void fuzz_limit(input_t *in);
 static void fuzz_accepted(input_t *in);
+static void fuzz_told(input_t *in);
 static void fuzz_refused(input_t *in);
 static void fuzz_charge(input_t *in);
 static void fuzz_init(input_t *in);
@@ -123,6 +124,10 @@ fuzz_any(input_t *in)
 
     case 7:
         fuzz_cancel(in);
+        break;
+
+    case 11:
+        fuzz_told(in);
         break;
 
     case 8:
@@ -332,6 +337,46 @@ fuzz_accepted(input_t *in)
 
     must(slot.tail == before.tail);
     must(slot.learned.rate <= NGX_HTTP_RETRY_CHAIN_MAX_PACE);
+}
+
+
+/* a reply that says how many calls are left may slow others, not stop them */
+
+static void
+fuzz_told(input_t *in)
+{
+    uint64_t                     sent, reset;
+    ngx_int_t                    rc;
+    ngx_uint_t                   old, rate, remaining;
+    ngx_http_retry_chain_slot_t  before;
+
+    sent = now - ngx_min(now, make_time(in));
+    remaining = 1 + number(in, (uint64_t) 1 << 31);
+    reset = make_time(in);
+    old = kind();
+    before = slot;
+
+    rc = ngx_http_retry_chain_pace_told(&slot, &pace, now, sent, remaining,
+                                        reset);
+
+    if (!pace.automatic || sent < limited
+        || old == NGX_HTTP_RETRY_CHAIN_PHASE_PROBE)
+    {
+        must(rc == NGX_DECLINED);
+        must(memcmp(&before, &slot, sizeof(slot)) == 0);
+        return;
+    }
+
+    must(slot.tail == before.tail);
+    must(slot.learned.rate == before.learned.rate);
+    must(slot.learned.bound <= NGX_HTTP_RETRY_CHAIN_MAX_PACE);
+
+    rate = ngx_http_retry_chain_learn_pace((void *) &slot.learned, now);
+    must(before.learned.rate == 0 || rate <= before.learned.rate);
+
+    if (waiting) {
+        must(kind() == NGX_HTTP_RETRY_CHAIN_PHASE_PACED);
+    }
 }
 
 
