@@ -32,6 +32,7 @@ ngx_http_retry_chain_direct_plan(ngx_http_retry_chain_plan_t *plan)
 
     return plan->attempts == 1
            && plan->ways == NULL
+           && plan->states == NULL
            && !plan->hard
            && plan->steps[0].timeout == 0
            && !plan->steps[0].location;
@@ -224,9 +225,10 @@ ngx_http_retry_chain_direct_decide(ngx_http_retry_chain_run_t *run,
     ngx_http_retry_chain_slots_survey(run, &ways);
     ngx_http_retry_chain_slots_foresee(run, outcome, &ways);
 
-    ngx_http_retry_chain_decide(run->plan, &run->place, &ways, outcome,
-                                ngx_http_retry_chain_record_left(run), 0,
-                                &run->verdict);
+    (void) ngx_http_retry_chain_decide(run->plan, &run->place, &ways, outcome,
+                                       NULL,
+                                       ngx_http_retry_chain_record_left(run),
+                                       0, &run->verdict);
 }
 
 

@@ -81,6 +81,8 @@ typedef struct {
     ngx_str_t                           file;      /* where it was configured */
     ngx_uint_t                          line;
 
+    ngx_uint_t                          state;     /* of a machine: its Task */
+
     unsigned                            location:1;  /* an @location */
 } ngx_http_retry_chain_step_t;
 
@@ -115,6 +117,83 @@ typedef struct {
 } ngx_http_retry_chain_hints_t;
 
 
+/*
+ * A plan that was made of a machine has states.  They are sorted so that every
+ * transition leads to a state with a higher index, or is the end of the run.
+ * The steps are its Tasks in the same order.  Every Task has rules of its own,
+ * and place->retries counts those of the Task that is visited.
+ */
+
+#define NGX_HTTP_RETRY_CHAIN_MAX_STATES     500
+#define NGX_HTTP_RETRY_CHAIN_END            ((ngx_uint_t) -1)
+
+
+/* of condition.h */
+
+typedef struct ngx_http_retry_chain_condition_s
+    ngx_http_retry_chain_condition_t;
+
+
+typedef enum {
+    NGX_HTTP_RETRY_CHAIN_STATE_TASK = 0,
+    NGX_HTTP_RETRY_CHAIN_STATE_CHOICE,
+    NGX_HTTP_RETRY_CHAIN_STATE_WAIT,
+    NGX_HTTP_RETRY_CHAIN_STATE_SUCCEED,
+    NGX_HTTP_RETRY_CHAIN_STATE_FAIL
+} ngx_http_retry_chain_kind_e;
+
+
+typedef struct {
+    ngx_uint_t                          outcomes;  /* mask */
+    ngx_http_retry_chain_codes_t        codes;     /* of replies */
+    ngx_uint_t                          next;      /* state */
+
+    unsigned                            any:1;     /* any status */
+} ngx_http_retry_chain_catch_t;
+
+
+typedef struct {
+    ngx_http_retry_chain_condition_t   *condition;
+    ngx_uint_t                          next;      /* state */
+} ngx_http_retry_chain_branch_t;
+
+
+typedef struct {
+    ngx_http_retry_chain_kind_e         type;
+    ngx_str_t                           name;
+    ngx_uint_t                          next;      /* of a Choice: Default */
+
+    /* Task */
+
+    ngx_uint_t                          step;
+    ngx_uint_t                          rule;      /* its first, of the plan */
+    ngx_uint_t                          nrules;
+    ngx_http_retry_chain_catch_t       *catches;
+    ngx_uint_t                          ncatches;
+
+    /* Choice */
+
+    ngx_http_retry_chain_branch_t      *branches;
+    ngx_uint_t                          nbranches;
+
+    /* Wait */
+
+    ngx_msec_t                          wait;
+
+    /* Fail */
+
+    ngx_str_t                           error;
+    ngx_str_t                           cause;
+
+    unsigned                            http:1;    /* Task: http:invoke */
+} ngx_http_retry_chain_state_t;
+
+
+/* of json.h */
+
+struct ngx_http_retry_chain_json_rule_s;
+
+
 typedef struct {
     ngx_http_retry_chain_step_t        *steps;
     ngx_uint_t                          nsteps;    /* at least 1 */
@@ -139,9 +218,19 @@ typedef struct {
     ngx_http_retry_chain_way_t        **ways;      /* of steps; NULL: no zone */
     void                               *zone;      /* of the ways */
 
+    ngx_http_retry_chain_state_t       *states;    /* NULL: no machine */
+    ngx_uint_t                          nstates;
+    ngx_msec_t                          wait;      /* before the first step */
+    ngx_uint_t                          fail_status;  /* of a Fail */
+
+    struct ngx_http_retry_chain_json_rule_s
+                                       *json;      /* a success that is none */
+    ngx_uint_t                          njson;
+
     unsigned                            hard:1;    /* timeout aborts attempts */
     unsigned                            rotate:1;  /* where a run starts */
     unsigned                            dry:1;     /* only says what it did */
+    unsigned                            body:1;    /* a verdict may need it */
 } ngx_http_retry_chain_plan_t;
 
 

@@ -7,6 +7,7 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 #include "ngx_http_retry_chain_policy.h"
+#include "ngx_http_retry_chain_json.h"
 
 
 /*
@@ -17,46 +18,52 @@
 #define NGX_HTTP_RETRY_CHAIN_PREFERENCE  2
 
 
-static ngx_int_t ngx_http_retry_chain_decide_same(
+static ngx_int_t ngx_http_retry_chain_decide_json(
     const ngx_http_retry_chain_plan_t *plan,
-    const ngx_http_retry_chain_place_t *place,
-    const ngx_http_retry_chain_ways_t *ways,
-    const ngx_http_retry_chain_outcome_t *outcome, ngx_msec_int_t left,
-    uint32_t random, ngx_http_retry_chain_verdict_t *verdict);
-static ngx_uint_t ngx_http_retry_chain_waits(
-    const ngx_http_retry_chain_plan_t *plan,
-    const ngx_http_retry_chain_ways_t *ways, ngx_uint_t step);
-static ngx_http_retry_chain_reason_e ngx_http_retry_chain_reason(
-    const ngx_http_retry_chain_ways_t *ways, ngx_uint_t step);
+    const ngx_http_retry_chain_reply_t *reply,
+    ngx_http_retry_chain_verdict_t *verdict);
 static ngx_uint_t ngx_http_retry_chain_repeatable(
     const ngx_http_retry_chain_plan_t *plan,
     const ngx_http_retry_chain_outcome_t *outcome);
 static ngx_int_t ngx_http_retry_chain_match(
-    const ngx_http_retry_chain_plan_t *plan,
+    const ngx_http_retry_chain_rule_t *rules, ngx_uint_t nrules,
     const ngx_http_retry_chain_outcome_t *outcome);
 
 
-void
+ngx_int_t
 ngx_http_retry_chain_decide(const ngx_http_retry_chain_plan_t *plan,
     const ngx_http_retry_chain_place_t *place,
     const ngx_http_retry_chain_ways_t *ways,
-    const ngx_http_retry_chain_outcome_t *outcome, ngx_msec_int_t left,
+    const ngx_http_retry_chain_outcome_t *outcome,
+    const ngx_http_retry_chain_reply_t *reply, ngx_msec_int_t left,
     uint32_t random, ngx_http_retry_chain_verdict_t *verdict)
 {
     ngx_int_t  rc;
 
     ngx_memzero(verdict, sizeof(ngx_http_retry_chain_verdict_t));
 
+    if (plan->states) {
+        return ngx_http_retry_chain_decide_states(plan, place, ways, outcome,
+                                                  reply, left, random, verdict);
+    }
+
     if (outcome->outcome == NGX_HTTP_RETRY_CHAIN_REPLY) {
 
         if (ngx_http_retry_chain_codes_test(&plan->success, outcome->status)) {
-            verdict->result = NGX_HTTP_RETRY_CHAIN_SUCCESS;
-            return;
-        }
 
-        if (ngx_http_retry_chain_codes_test(&plan->stop, outcome->status)) {
+            rc = plan->njson == 0 || reply == NULL
+                 ? NGX_OK
+                 : ngx_http_retry_chain_decide_json(plan, reply, verdict);
+
+            if (rc != NGX_DECLINED) {
+                return rc;
+            }
+
+        } else if (ngx_http_retry_chain_codes_test(&plan->stop,
+                                                   outcome->status))
+        {
             verdict->result = NGX_HTTP_RETRY_CHAIN_STOPPED;
-            return;
+            return NGX_OK;
         }
     }
 
@@ -74,28 +81,68 @@ ngx_http_retry_chain_decide(const ngx_http_retry_chain_plan_t *plan,
             if (rc == NGX_BUSY) {
                 verdict->result = NGX_HTTP_RETRY_CHAIN_DEADLINE;
 
-            } else if (rc == NGX_AGAIN) {
+            } else if (rc == NGX_ABORT) {
                 verdict->result = NGX_HTTP_RETRY_CHAIN_LIMITED;
             }
         }
     }
 
+    ngx_http_retry_chain_decide_safe(plan, outcome, verdict);
+
+    return NGX_OK;
+}
+
+
+/* NGX_OK: a success, NGX_DECLINED: none */
+
+static ngx_int_t
+ngx_http_retry_chain_decide_json(const ngx_http_retry_chain_plan_t *plan,
+    const ngx_http_retry_chain_reply_t *reply,
+    ngx_http_retry_chain_verdict_t *verdict)
+{
+    ngx_int_t  n;
+
+    if (reply->pending) {
+        return NGX_AGAIN;
+    }
+
+    if (reply->json == NULL) {
+        return NGX_OK;
+    }
+
+    n = ngx_http_retry_chain_json_match(plan->json, plan->njson, reply->json);
+
+    if (n == NGX_DECLINED) {
+        return NGX_OK;
+    }
+
+    verdict->json = n + 1;
+
+    return NGX_DECLINED;
+}
+
+
+void
+ngx_http_retry_chain_decide_safe(const ngx_http_retry_chain_plan_t *plan,
+    const ngx_http_retry_chain_outcome_t *outcome,
+    ngx_http_retry_chain_verdict_t *verdict)
+{
+    ngx_uint_t  json;
+
     if (!verdict->retry || ngx_http_retry_chain_repeatable(plan, outcome)) {
         return;
     }
 
+    json = verdict->json;
+
     ngx_memzero(verdict, sizeof(ngx_http_retry_chain_verdict_t));
 
     verdict->result = NGX_HTTP_RETRY_CHAIN_UNSAFE;
+    verdict->json = json;
 }
 
 
-/*
- * There would be another try, but not in time: NGX_BUSY, or while the way out
- * is limited: NGX_AGAIN
- */
-
-static ngx_int_t
+ngx_int_t
 ngx_http_retry_chain_decide_same(const ngx_http_retry_chain_plan_t *plan,
     const ngx_http_retry_chain_place_t *place,
     const ngx_http_retry_chain_ways_t *ways,
@@ -105,13 +152,23 @@ ngx_http_retry_chain_decide_same(const ngx_http_retry_chain_plan_t *plan,
     ngx_int_t                     n;
     ngx_uint_t                    limit;
     ngx_msec_t                    delay, slot;
-    ngx_http_retry_chain_rule_t  *rule;
+    ngx_uint_t                    nrules;
+    ngx_http_retry_chain_rule_t  *rule, *rules;
 
     limit = plan->steps[place->step].attempts;
+    rules = plan->rules;
+    nrules = plan->nrules;
     delay = 0;
     n = 0;
 
-    if (plan->nrules == 0) {
+    if (plan->states) {
+        n = (ngx_int_t) plan->steps[place->step].state;
+        rules += plan->states[n].rule;
+        nrules = plan->states[n].nrules;
+        n = 0;
+    }
+
+    if (nrules == 0) {
 
         if (place->tries >= limit) {
             return NGX_DECLINED;
@@ -123,13 +180,13 @@ ngx_http_retry_chain_decide_same(const ngx_http_retry_chain_plan_t *plan,
             return NGX_DECLINED;
         }
 
-        n = ngx_http_retry_chain_match(plan, outcome);
+        n = ngx_http_retry_chain_match(rules, nrules, outcome);
 
         if (n == NGX_DECLINED) {
             return NGX_DECLINED;
         }
 
-        rule = &plan->rules[n];
+        rule = &rules[n];
 
         if ((ngx_uint_t) place->retries[n] + 1 >= rule->attempts) {
             return NGX_DECLINED;
@@ -148,7 +205,7 @@ ngx_http_retry_chain_decide_same(const ngx_http_retry_chain_plan_t *plan,
         if (plan->limited == NGX_HTTP_RETRY_CHAIN_LIMITED_FAIL
             || !ngx_http_retry_chain_waits(plan, ways, place->step))
         {
-            return NGX_AGAIN;
+            return NGX_ABORT;
         }
 
         delay = slot;
@@ -158,7 +215,7 @@ ngx_http_retry_chain_decide_same(const ngx_http_retry_chain_plan_t *plan,
 
     if (left < 0 || delay >= (ngx_msec_t) left) {
         return verdict->reason == NGX_HTTP_RETRY_CHAIN_REASON_BACKOFF
-               ? NGX_BUSY : NGX_AGAIN;
+               ? NGX_BUSY : NGX_ABORT;
     }
 
     verdict->retry = 1;
@@ -191,6 +248,12 @@ ngx_http_retry_chain_pick(const ngx_http_retry_chain_plan_t *plan,
     ngx_msec_int_t left, ngx_http_retry_chain_verdict_t *verdict)
 {
     ngx_uint_t  i, k, n, best, limited, free;
+
+    if (plan->states) {
+        ngx_http_retry_chain_pick_states(plan, place, ways, wait, left,
+                                         verdict);
+        return;
+    }
 
     verdict->retry = 0;
     verdict->same = 0;
@@ -312,7 +375,7 @@ ngx_http_retry_chain_pick_same(const ngx_http_retry_chain_plan_t *plan,
 
 /* a run does not wait for a hint that is longer than "max" */
 
-static ngx_uint_t
+ngx_uint_t
 ngx_http_retry_chain_waits(const ngx_http_retry_chain_plan_t *plan,
     const ngx_http_retry_chain_ways_t *ways, ngx_uint_t step)
 {
@@ -321,7 +384,7 @@ ngx_http_retry_chain_waits(const ngx_http_retry_chain_plan_t *plan,
 }
 
 
-static ngx_http_retry_chain_reason_e
+ngx_http_retry_chain_reason_e
 ngx_http_retry_chain_reason(const ngx_http_retry_chain_ways_t *ways,
     ngx_uint_t step)
 {
@@ -369,14 +432,14 @@ ngx_http_retry_chain_repeatable(const ngx_http_retry_chain_plan_t *plan,
 
 
 static ngx_int_t
-ngx_http_retry_chain_match(const ngx_http_retry_chain_plan_t *plan,
-    const ngx_http_retry_chain_outcome_t *outcome)
+ngx_http_retry_chain_match(const ngx_http_retry_chain_rule_t *rules,
+    ngx_uint_t nrules, const ngx_http_retry_chain_outcome_t *outcome)
 {
-    ngx_uint_t                    i;
-    ngx_http_retry_chain_rule_t  *rule;
+    ngx_uint_t                          i;
+    const ngx_http_retry_chain_rule_t  *rule;
 
-    for (i = 0; i < plan->nrules; i++) {
-        rule = &plan->rules[i];
+    for (i = 0; i < nrules; i++) {
+        rule = &rules[i];
 
         if (!(rule->outcomes & outcome->outcome)) {
             continue;

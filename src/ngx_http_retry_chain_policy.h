@@ -25,6 +25,7 @@
 
 #include <ngx_config.h>
 #include <ngx_core.h>
+#include "ngx_http_retry_chain_condition.h"
 #include "ngx_http_retry_chain_plan.h"
 
 
@@ -96,6 +97,11 @@ typedef struct {
     ngx_msec_t                          delay;     /* before the attempt */
     ngx_http_retry_chain_reason_e       reason;    /* of the delay */
     ngx_http_retry_chain_result_e       result;    /* if not retry */
+
+    ngx_uint_t                          json;      /* 1 + index of the rule
+                                                      that made it a failure */
+    const ngx_http_retry_chain_state_t *fail;      /* the answer, not the
+                                                      reply; or NULL */
 } ngx_http_retry_chain_verdict_t;
 
 
@@ -106,11 +112,16 @@ ngx_msec_t ngx_http_retry_chain_backoff(const ngx_http_retry_chain_rule_t *rule,
 /*
  * "left" is the time to the deadline; NGX_MAX_INT_T_VALUE if there is none.
  * "ways" has the ways out after the outcome.  The place is not changed.
+ *
+ * "reply" has what conditions may ask for, NULL if there is nothing of it; its
+ * status and outcome are not looked at.  NGX_AGAIN: the verdict depends on the
+ * body that is pending, and has to be asked for again.
  */
-void ngx_http_retry_chain_decide(const ngx_http_retry_chain_plan_t *plan,
+ngx_int_t ngx_http_retry_chain_decide(const ngx_http_retry_chain_plan_t *plan,
     const ngx_http_retry_chain_place_t *place,
     const ngx_http_retry_chain_ways_t *ways,
-    const ngx_http_retry_chain_outcome_t *outcome, ngx_msec_int_t left,
+    const ngx_http_retry_chain_outcome_t *outcome,
+    const ngx_http_retry_chain_reply_t *reply, ngx_msec_int_t left,
     uint32_t random, ngx_http_retry_chain_verdict_t *verdict);
 
 /* steps that take turns; an @location, and what follows it, is a last resort */
@@ -121,6 +132,9 @@ ngx_uint_t ngx_http_retry_chain_addresses(
  * Picks a step that was not used yet: the first one that is free after "wait",
  * or the one that is free first.  Sets step, delay and reason of the verdict,
  * or its result.
+ *
+ * In a machine it is the step of the verdict, or one that would follow if that
+ * answered 429; zeroed, the verdict has the first one.
  */
 void ngx_http_retry_chain_pick(const ngx_http_retry_chain_plan_t *plan,
     const ngx_http_retry_chain_place_t *place,
@@ -144,6 +158,47 @@ ngx_msec_t ngx_http_retry_chain_place_wait(
 /* moves the place to where the verdict has sent the run; counts the try */
 void ngx_http_retry_chain_place_move(ngx_http_retry_chain_place_t *place,
     const ngx_http_retry_chain_verdict_t *verdict);
+
+
+/* for the files of this room */
+
+/*
+ * There would be another try, but not in time: NGX_BUSY, or while the way out
+ * is limited: NGX_ABORT
+ */
+ngx_int_t ngx_http_retry_chain_decide_same(
+    const ngx_http_retry_chain_plan_t *plan,
+    const ngx_http_retry_chain_place_t *place,
+    const ngx_http_retry_chain_ways_t *ways,
+    const ngx_http_retry_chain_outcome_t *outcome, ngx_msec_int_t left,
+    uint32_t random, ngx_http_retry_chain_verdict_t *verdict);
+
+/* a verdict that the method of the request does not allow becomes UNSAFE */
+void ngx_http_retry_chain_decide_safe(
+    const ngx_http_retry_chain_plan_t *plan,
+    const ngx_http_retry_chain_outcome_t *outcome,
+    ngx_http_retry_chain_verdict_t *verdict);
+
+/* a run does not wait for a hint that is longer than "max" */
+ngx_uint_t ngx_http_retry_chain_waits(
+    const ngx_http_retry_chain_plan_t *plan,
+    const ngx_http_retry_chain_ways_t *ways, ngx_uint_t step);
+ngx_http_retry_chain_reason_e ngx_http_retry_chain_reason(
+    const ngx_http_retry_chain_ways_t *ways, ngx_uint_t step);
+
+/* the same for plans that have states */
+ngx_int_t ngx_http_retry_chain_decide_states(
+    const ngx_http_retry_chain_plan_t *plan,
+    const ngx_http_retry_chain_place_t *place,
+    const ngx_http_retry_chain_ways_t *ways,
+    const ngx_http_retry_chain_outcome_t *outcome,
+    const ngx_http_retry_chain_reply_t *reply, ngx_msec_int_t left,
+    uint32_t random, ngx_http_retry_chain_verdict_t *verdict);
+void ngx_http_retry_chain_pick_states(
+    const ngx_http_retry_chain_plan_t *plan,
+    const ngx_http_retry_chain_place_t *place,
+    const ngx_http_retry_chain_ways_t *ways, ngx_msec_t wait,
+    ngx_msec_int_t left, ngx_http_retry_chain_verdict_t *verdict);
 
 
 #endif /* _NGX_HTTP_RETRY_CHAIN_POLICY_H_INCLUDED_ */

@@ -57,7 +57,7 @@ ngx_http_retry_chain_turn_first(ngx_http_retry_chain_run_t *run)
 
     run->decided = ngx_current_msec;
 
-    if (plan->ways == NULL) {
+    if (plan->ways == NULL && plan->wait == 0) {
 
         /* nothing is known of the ways out, the deadline has just been set */
 
@@ -67,11 +67,13 @@ ngx_http_retry_chain_turn_first(ngx_http_retry_chain_run_t *run)
     } else {
         ngx_http_retry_chain_slots_survey(run, &ways);
 
-        ngx_http_retry_chain_pick(plan, &run->place, &ways, 0,
+        ngx_http_retry_chain_pick(plan, &run->place, &ways, plan->wait,
                                   ngx_http_retry_chain_record_left(run),
                                   &run->verdict);
 
         ngx_http_retry_chain_turn_reserve(run);
+
+        run->due = ngx_current_msec + run->verdict.delay;
     }
 
     ngx_http_retry_chain_turn_follow(run);
@@ -141,9 +143,10 @@ ngx_http_retry_chain_turn_decide(ngx_http_retry_chain_run_t *run,
 
     ngx_http_retry_chain_slots_survey(run, &ways);
 
-    ngx_http_retry_chain_decide(run->plan, &run->place, &ways, outcome,
-                                ngx_http_retry_chain_record_left(run), noise,
-                                verdict);
+    (void) ngx_http_retry_chain_decide(run->plan, &run->place, &ways, outcome,
+                                       NULL,
+                                       ngx_http_retry_chain_record_left(run),
+                                       noise, verdict);
 
     if (run->late && verdict->result == NGX_HTTP_RETRY_CHAIN_EXHAUSTED) {
         verdict->result = NGX_HTTP_RETRY_CHAIN_DEADLINE;

@@ -159,8 +159,9 @@ fuzz_run(input_t *in)
 
         before = place;
 
-        ngx_http_retry_chain_decide(&plan, &place, &ways, &outcome, left,
-                                    number(in, 0xffffffff), &verdict);
+        (void) ngx_http_retry_chain_decide(&plan, &place, &ways, &outcome, NULL,
+                                           left, number(in, 0xffffffff),
+                                           &verdict);
 
         must(memcmp(&before, &place, sizeof(place)) == 0);
         check_verdict(left);

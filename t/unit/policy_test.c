@@ -465,8 +465,8 @@ failure(ngx_uint_t what)
 static void
 decide(ngx_msec_int_t left)
 {
-    ngx_http_retry_chain_decide(&plan, &place, &ways, &outcome, left, noise(),
-                                &verdict);
+    (void) ngx_http_retry_chain_decide(&plan, &place, &ways, &outcome, NULL,
+                                       left, noise(), &verdict);
 }
 
 

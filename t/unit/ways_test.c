@@ -502,8 +502,8 @@ decide(ngx_msec_int_t left)
 {
     memset(&verdict, 0xff, sizeof(verdict));
 
-    ngx_http_retry_chain_decide(&plan, &place, &ways, &outcome, left, 0,
-                                &verdict);
+    (void) ngx_http_retry_chain_decide(&plan, &place, &ways, &outcome, NULL,
+                                       left, 0, &verdict);
 }
 
 

@@ -53,17 +53,11 @@ if [ ${#programs[@]} = 0 ]; then
 fi
 
 pure=()
-libs=
+libs=-lcjson
 
-for room in learn phase pace budget plan policy hint machine; do
-    if [ -f $prefix$room.c ]; then
-        pure+=($prefix$room.c)
-    fi
+for room in learn phase pace budget plan json condition walk policy hint; do
+    pure+=($prefix$room.c $prefix${room}_*.c)
 done
-
-if [ -f ${prefix}machine.c ]; then
-    libs=-lcjson
-fi
 
 
 # compile SOURCE OBJECT FLAG...: unless the object is newer than all sources

@@ -1,0 +1,219 @@
+
+/*
+ * Copyright (C) The ngx_http_retry_chain_module authors
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include "ngx_http_retry_chain_policy.h"
+#include "ngx_http_retry_chain_walk.h"
+
+
+static ngx_uint_t ngx_http_retry_chain_pick_onward(
+    const ngx_http_retry_chain_plan_t *plan,
+    const ngx_http_retry_chain_place_t *place,
+    const ngx_http_retry_chain_ways_t *ways, ngx_uint_t step,
+    ngx_msec_t *wait);
+
+
+ngx_int_t
+ngx_http_retry_chain_decide_states(const ngx_http_retry_chain_plan_t *plan,
+    const ngx_http_retry_chain_place_t *place,
+    const ngx_http_retry_chain_ways_t *ways,
+    const ngx_http_retry_chain_outcome_t *outcome,
+    const ngx_http_retry_chain_reply_t *reply, ngx_msec_int_t left,
+    uint32_t random, ngx_http_retry_chain_verdict_t *verdict)
+{
+    ngx_int_t                            rc;
+    ngx_http_retry_chain_walk_t          walk;
+    ngx_http_retry_chain_reply_t         known;
+    const ngx_http_retry_chain_state_t  *state;
+
+    if (reply) {
+        known = *reply;
+
+    } else {
+        ngx_memzero(&known, sizeof(ngx_http_retry_chain_reply_t));
+    }
+
+    known.outcome = outcome->outcome;
+    known.status = outcome->status;
+
+    rc = NGX_DECLINED;
+
+    if (ngx_http_retry_chain_walk_failed(plan, place->step, &known)) {
+        rc = ngx_http_retry_chain_decide_same(plan, place, ways, outcome, left,
+                                              random, verdict);
+    }
+
+    if (rc == NGX_OK) {
+        ngx_http_retry_chain_decide_safe(plan, outcome, verdict);
+        return NGX_OK;
+    }
+
+    verdict->reason = NGX_HTTP_RETRY_CHAIN_REASON_FIRST;
+
+    if (ngx_http_retry_chain_walk(plan, place->step, &known, &walk)
+        == NGX_AGAIN)
+    {
+        return NGX_AGAIN;
+    }
+
+    state = walk.state == NGX_HTTP_RETRY_CHAIN_END ? NULL
+                                                   : &plan->states[walk.state];
+
+    if (state && state->type == NGX_HTTP_RETRY_CHAIN_STATE_TASK) {
+        verdict->step = state->step;
+
+        ngx_http_retry_chain_pick_states(plan, place, ways, walk.wait, left,
+                                         verdict);
+
+        ngx_http_retry_chain_decide_safe(plan, outcome, verdict);
+
+        return NGX_OK;
+    }
+
+    if (state && state->type == NGX_HTTP_RETRY_CHAIN_STATE_FAIL) {
+        verdict->fail = state;
+        verdict->result = NGX_HTTP_RETRY_CHAIN_EXHAUSTED;
+
+    } else if (outcome->outcome == NGX_HTTP_RETRY_CHAIN_REPLY
+               && outcome->status >= 200 && outcome->status < 400)
+    {
+        verdict->result = NGX_HTTP_RETRY_CHAIN_SUCCESS;
+        return NGX_OK;
+
+    } else {
+        verdict->result = NGX_HTTP_RETRY_CHAIN_EXHAUSTED;
+    }
+
+    if (rc == NGX_BUSY) {
+        verdict->result = NGX_HTTP_RETRY_CHAIN_DEADLINE;
+
+    } else if (rc == NGX_ABORT) {
+        verdict->result = NGX_HTTP_RETRY_CHAIN_LIMITED;
+    }
+
+    return NGX_OK;
+}
+
+
+void
+ngx_http_retry_chain_pick_states(const ngx_http_retry_chain_plan_t *plan,
+    const ngx_http_retry_chain_place_t *place,
+    const ngx_http_retry_chain_ways_t *ways, ngx_msec_t wait,
+    ngx_msec_int_t left, ngx_http_retry_chain_verdict_t *verdict)
+{
+    ngx_uint_t  step, used;
+
+    step = verdict->step;
+    used = (place->used >> step) & 1;
+
+    verdict->retry = 0;
+    verdict->same = 0;
+    verdict->delay = 0;
+    verdict->reason = place->visits || wait
+                      ? NGX_HTTP_RETRY_CHAIN_REASON_STEP
+                      : NGX_HTTP_RETRY_CHAIN_REASON_FIRST;
+    verdict->result = NGX_HTTP_RETRY_CHAIN_DEADLINE;
+
+    if (used || (ways->delay[step] > wait
+                 && plan->limited != NGX_HTTP_RETRY_CHAIN_LIMITED_NEXT))
+    {
+        if (plan->limited == NGX_HTTP_RETRY_CHAIN_LIMITED_WAIT) {
+            step = ngx_http_retry_chain_pick_onward(plan, place, ways, step,
+                                                    &wait);
+
+        } else {
+            step = NGX_HTTP_RETRY_CHAIN_MAX_STEPS;
+        }
+
+        if (step == NGX_HTTP_RETRY_CHAIN_MAX_STEPS) {
+            verdict->result = NGX_HTTP_RETRY_CHAIN_LIMITED;
+            return;
+        }
+
+        if (ways->delay[step] > wait) {
+            wait = ways->delay[step];
+            left -= plan->margin;
+            verdict->reason = ngx_http_retry_chain_reason(ways, step);
+            verdict->result = NGX_HTTP_RETRY_CHAIN_LIMITED;
+
+        } else if (wait) {
+            verdict->reason = NGX_HTTP_RETRY_CHAIN_REASON_STEP;
+        }
+    }
+
+    if (left < 0 || wait >= (ngx_msec_t) left) {
+        return;
+    }
+
+    verdict->retry = 1;
+    verdict->step = step;
+    verdict->delay = wait;
+}
+
+
+/*
+ * A step that is limited would answer 429, so a run may go on to where that
+ * leads: to the first step that is free after the waits on the way to it, or to
+ * the one that is free first.
+ */
+
+static ngx_uint_t
+ngx_http_retry_chain_pick_onward(const ngx_http_retry_chain_plan_t *plan,
+    const ngx_http_retry_chain_place_t *place,
+    const ngx_http_retry_chain_ways_t *ways, ngx_uint_t step,
+    ngx_msec_t *wait)
+{
+    ngx_msec_t                           passed, least;
+    ngx_uint_t                           best;
+    ngx_http_retry_chain_walk_t          walk;
+    ngx_http_retry_chain_reply_t         reply;
+    const ngx_http_retry_chain_state_t  *state;
+
+    best = NGX_HTTP_RETRY_CHAIN_MAX_STEPS;
+    passed = *wait;
+    least = 0;
+
+    for ( ;; ) {
+
+        if (!(place->used & ((uint32_t) 1 << step))) {
+
+            if (ways->delay[step] <= passed) {
+                *wait = passed;
+                return step;
+            }
+
+            if (ngx_http_retry_chain_waits(plan, ways, step)
+                && (best == NGX_HTTP_RETRY_CHAIN_MAX_STEPS
+                    || ways->delay[step] < least))
+            {
+                best = step;
+                least = ways->delay[step];
+                *wait = passed;
+            }
+        }
+
+        ngx_memzero(&reply, sizeof(ngx_http_retry_chain_reply_t));
+
+        reply.outcome = NGX_HTTP_RETRY_CHAIN_REPLY;
+        reply.status = 429;
+
+        (void) ngx_http_retry_chain_walk(plan, step, &reply, &walk);
+
+        if (walk.state == NGX_HTTP_RETRY_CHAIN_END) {
+            return best;
+        }
+
+        state = &plan->states[walk.state];
+
+        if (state->type != NGX_HTTP_RETRY_CHAIN_STATE_TASK) {
+            return best;
+        }
+
+        step = state->step;
+        passed = ngx_min(passed + walk.wait, NGX_HTTP_RETRY_CHAIN_MAX_TIME);
+    }
+}
