@@ -9,6 +9,7 @@
 #include <ngx_http.h>
 #include "ngx_http_retry_chain_answer.h"
 #include "ngx_http_retry_chain_lend.h"
+#include "ngx_http_retry_chain_page.h"
 #include "ngx_http_retry_chain_slots.h"
 
 
@@ -63,6 +64,17 @@ ngx_http_retry_chain_answer(ngx_http_retry_chain_run_t *run)
         return;
     }
 
+    if (run->verdict.fail) {
+        rc = ngx_http_retry_chain_slots_retry_after(run, r);
+
+        if (rc == NGX_OK) {
+            rc = ngx_http_retry_chain_page_fail(run);
+        }
+
+        ngx_http_finalize_request(r, rc);
+        return;
+    }
+
     if (ngx_http_retry_chain_lend_headers(r, at->request) != NGX_OK) {
         ngx_http_finalize_request(r, NGX_HTTP_INTERNAL_SERVER_ERROR);
         return;
@@ -82,7 +94,7 @@ ngx_http_retry_chain_answer(ngx_http_retry_chain_run_t *run)
         rc = NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    ngx_http_finalize_request(r, rc);
+    ngx_http_finalize_request(r, ngx_http_retry_chain_page_error(run, rc));
 }
 
 

@@ -24,6 +24,8 @@ static ngx_int_t ngx_http_retry_chain_attempt_clone(
     ngx_http_retry_chain_attempt_t *at, ngx_http_request_t *r);
 static ngx_int_t ngx_http_retry_chain_attempt_quiet(ngx_http_request_t *sr);
 static void ngx_http_retry_chain_attempt_locate(ngx_http_request_t *sr);
+static void ngx_http_retry_chain_attempt_broken(
+    ngx_http_retry_chain_attempt_t *at);
 static void ngx_http_retry_chain_attempt_judge(
     ngx_http_retry_chain_attempt_t *at);
 static ngx_uint_t ngx_http_retry_chain_attempt_sent(
@@ -382,6 +384,11 @@ ngx_http_retry_chain_attempt_done(ngx_http_request_t *sr, void *data,
 
     if (!at->judged) {
         ngx_http_retry_chain_attempt_judge(at);
+
+    } else if (at->holding && !c->error
+               && rc != NGX_HTTP_CLIENT_CLOSED_REQUEST)
+    {
+        ngx_http_retry_chain_attempt_broken(at);
     }
 
     at->error = c->error;
@@ -408,6 +415,19 @@ ngx_http_retry_chain_attempt_done(ngx_http_request_t *sr, void *data,
     (void) ngx_http_post_request(r, &at->posted);
 
     return NGX_OK;
+}
+
+
+/* a reply that was held back has no end: nothing of it has been sent */
+
+static void
+ngx_http_retry_chain_attempt_broken(ngx_http_retry_chain_attempt_t *at)
+{
+    at->rc = at->expired ? NGX_HTTP_GATEWAY_TIME_OUT : NGX_HTTP_BAD_GATEWAY;
+
+    at->outcome.outcome = at->expired ? NGX_HTTP_RETRY_CHAIN_TIMEOUT
+                                      : NGX_HTTP_RETRY_CHAIN_ERROR;
+    at->outcome.status = at->rc;
 }
 
 

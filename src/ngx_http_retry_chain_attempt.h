@@ -20,9 +20,19 @@
 
 typedef struct ngx_http_retry_chain_attempt_s  ngx_http_retry_chain_attempt_t;
 
-/* NGX_OK: relay the reply; NGX_DECLINED: discard it */
+/* of hold.h: a reply that is held back */
+typedef struct ngx_http_retry_chain_held_s  ngx_http_retry_chain_held_t;
+
+/*
+ * NGX_OK: relay the reply; NGX_DECLINED: discard it; NGX_AGAIN: hold it back,
+ * its body is asked for.
+ */
 typedef ngx_int_t (*ngx_http_retry_chain_header_pt)(
     ngx_http_retry_chain_attempt_t *at);
+
+/* the body, or NULL if it is too large; NGX_OK or NGX_DECLINED as above */
+typedef ngx_int_t (*ngx_http_retry_chain_body_pt)(
+    ngx_http_retry_chain_attempt_t *at, ngx_str_t *body);
 
 
 struct ngx_http_retry_chain_attempt_s {
@@ -32,6 +42,8 @@ struct ngx_http_retry_chain_attempt_s {
 
     void                              *data;        /* the run */
     ngx_http_retry_chain_header_pt     header;      /* asked for the verdict */
+    ngx_http_retry_chain_body_pt       body;        /* likewise, once held */
+    ngx_http_retry_chain_held_t       *held;
     ngx_event_t                       *cut;         /* fired to cut a body */
 
     ngx_http_cleanup_t                *cleanup;     /* of main, before it */
@@ -46,6 +58,7 @@ struct ngx_http_retry_chain_attempt_s {
     ngx_str_t                          named;       /* redirect to @location */
 
     unsigned                           judged:1;    /* the header was seen */
+    unsigned                           holding:1;
     unsigned                           relaying:1;
     unsigned                           discarding:1;
     unsigned                           expired:1;   /* aborted by a timeout */

@@ -29,9 +29,6 @@
 #define NGX_HTTP_RETRY_CHAIN_MAX_RATE       1000000
 
 
-static ngx_int_t ngx_http_retry_chain_conf_step(ngx_conf_t *cf,
-    ngx_http_retry_chain_loc_conf_t *rclcf, ngx_str_t *name,
-    ngx_http_retry_chain_step_t *params);
 static ngx_int_t ngx_http_retry_chain_conf_condition(
     ngx_http_retry_chain_rule_t *rule, ngx_str_t *text);
 static ngx_int_t ngx_http_retry_chain_conf_rule_param(
@@ -85,6 +82,10 @@ ngx_http_retry_chain_conf_steps(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     if (rclcf->off) {
         return "is used together with \"off\"";
+    }
+
+    if (rclcf->machine) {
+        return "is used together with \"retry_chain_machine\"";
     }
 
     if (rclcf->steps == NULL) {
@@ -243,7 +244,7 @@ ngx_http_retry_chain_conf_param(ngx_conf_t *cf,
 }
 
 
-static ngx_int_t
+ngx_int_t
 ngx_http_retry_chain_conf_step(ngx_conf_t *cf,
     ngx_http_retry_chain_loc_conf_t *rclcf, ngx_str_t *name,
     ngx_http_retry_chain_step_t *params)

@@ -33,6 +33,14 @@ char *ngx_http_retry_chain_conf_max_waiting(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 char *ngx_http_retry_chain_conf_budget(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+char *ngx_http_retry_chain_conf_json(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_retry_chain_conf_json_buffer(ngx_conf_t *cf, void *post,
+    void *data);
+
+
+char *ngx_http_retry_chain_conf_machine(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
 
 
 /* for the files of this room */
@@ -49,6 +57,11 @@ typedef struct {
 ngx_uint_t ngx_http_retry_chain_conf_param(ngx_conf_t *cf,
     ngx_http_retry_chain_param_t *params, ngx_str_t *arg, ngx_str_t *value,
     ngx_uint_t *seen);
+
+/* adds a step with that name; an error has been logged */
+ngx_int_t ngx_http_retry_chain_conf_step(ngx_conf_t *cf,
+    ngx_http_retry_chain_loc_conf_t *rclcf, ngx_str_t *name,
+    ngx_http_retry_chain_step_t *params);
 
 
 #endif /* _NGX_HTTP_RETRY_CHAIN_CONF_H_INCLUDED_ */

@@ -20,6 +20,8 @@ typedef struct {
 
 static ngx_int_t ngx_http_retry_chain_merge_plan(ngx_conf_t *cf,
     ngx_http_retry_chain_loc_conf_t *conf);
+static void ngx_http_retry_chain_merge_machine(ngx_conf_t *cf,
+    ngx_http_retry_chain_loc_conf_t *conf, ngx_http_retry_chain_plan_t *plan);
 static ngx_int_t ngx_http_retry_chain_merge_zone(ngx_conf_t *cf,
     ngx_http_retry_chain_loc_conf_t *conf);
 static ngx_int_t ngx_http_retry_chain_merge_locations(ngx_conf_t *cf,
@@ -32,8 +34,9 @@ ngx_http_retry_chain_merge_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_http_retry_chain_loc_conf_t *prev = parent;
     ngx_http_retry_chain_loc_conf_t *conf = child;
 
-    ngx_uint_t                 same;
-    ngx_http_core_loc_conf_t  *clcf;
+    ngx_uint_t                    same;
+    ngx_http_core_loc_conf_t     *clcf;
+    ngx_http_retry_chain_step_t  *step;
 
     same = (conf->steps == NULL
             && conf->rules == NULL
@@ -44,15 +47,33 @@ ngx_http_retry_chain_merge_conf(ngx_conf_t *cf, void *parent, void *child)
             && conf->hints == NULL
             && conf->budget == NULL
             && conf->dry_run == NGX_CONF_UNSET
+            && conf->json == NULL
             && conf->limited == NGX_CONF_UNSET_UINT
             && conf->max_waiting == NGX_CONF_UNSET_UINT
             && conf->rotate == NGX_CONF_UNSET_UINT
             && !conf->timeout_set);
 
+    if (conf->machine
+        && (conf->rules || conf->success || conf->stop || conf->json))
+    {
+        step = conf->steps->elts;
+
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "\"%s\" has no effect together with "
+                      "\"retry_chain_machine\" in %V:%ui",
+                      conf->rules ? "retry_chain_retry"
+                      : conf->success ? "retry_chain_success"
+                      : conf->stop ? "retry_chain_stop" : "retry_chain_json",
+                      &step->file, step->line);
+        return NGX_CONF_ERROR;
+    }
+
     if (conf->steps == NULL) {
         clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
 
         conf->steps = prev->steps;
+        conf->machine = prev->machine;
+        conf->sleep = prev->sleep;
         conf->off = prev->off;
         conf->own = prev->own && clcf->noname;
     }
@@ -81,9 +102,16 @@ ngx_http_retry_chain_merge_conf(ngx_conf_t *cf, void *parent, void *child)
         conf->budget = prev->budget;
     }
 
+    if (conf->json == NULL) {
+        conf->json = prev->json;
+    }
+
     if (conf->limited == NGX_CONF_UNSET_UINT) {
         conf->limited = prev->limited;
     }
+
+    ngx_conf_merge_size_value(conf->json_buffer, prev->json_buffer, 65536);
+    ngx_conf_merge_value(conf->error_json, prev->error_json, 0);
 
     ngx_conf_merge_value(conf->dry_run, prev->dry_run, 0);
 
@@ -162,6 +190,12 @@ ngx_http_retry_chain_merge_plan(ngx_conf_t *cf,
         plan->nrules = conf->rules->nelts;
     }
 
+    if (conf->json) {
+        plan->json = conf->json->elts;
+        plan->njson = conf->json->nelts;
+        plan->body = (plan->njson != 0);
+    }
+
     if (conf->success) {
         plan->success = *conf->success;
 
@@ -201,7 +235,10 @@ ngx_http_retry_chain_merge_plan(ngx_conf_t *cf,
         ngx_http_retry_chain_hints_init(&plan->hints);
     }
 
-    if (ngx_http_retry_chain_plan_init(plan) != NGX_OK) {
+    if (conf->machine) {
+        ngx_http_retry_chain_merge_machine(cf, conf, plan);
+
+    } else if (ngx_http_retry_chain_plan_init(plan) != NGX_OK) {
         ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
                       "the chain that starts with \"%V\" in %V:%ui could make "
                       "%ui attempts, at most %d are allowed",
@@ -214,6 +251,46 @@ ngx_http_retry_chain_merge_plan(ngx_conf_t *cf,
     conf->plan = plan;
 
     return NGX_OK;
+}
+
+
+/* what a machine says itself; of limits the shorter one */
+
+static void
+ngx_http_retry_chain_merge_machine(ngx_conf_t *cf,
+    ngx_http_retry_chain_loc_conf_t *conf, ngx_http_retry_chain_plan_t *plan)
+{
+    ngx_http_retry_chain_plan_t  *machine;
+
+    machine = conf->machine;
+
+    plan->states = machine->states;
+    plan->nstates = machine->nstates;
+    plan->rules = machine->rules;
+    plan->nrules = machine->nrules;
+    plan->wait = machine->wait;
+    plan->attempts = machine->attempts;
+    plan->fail_status = machine->fail_status;
+
+    plan->body = machine->body;
+    plan->json = NULL;
+    plan->njson = 0;
+    plan->rotate = 0;
+
+    if (machine->hard
+        && (!plan->hard || machine->timeout < plan->timeout))
+    {
+        plan->timeout = machine->timeout;
+        plan->hard = 1;
+    }
+
+    if (plan->timeout && conf->sleep > plan->timeout) {
+        ngx_log_error(NGX_LOG_WARN, cf->log, 0,
+                      "the machine in %V:%ui can wait for %M ms in all, but "
+                      "its runs end after %M ms",
+                      &plan->steps[0].file, plan->steps[0].line, conf->sleep,
+                      plan->timeout);
+    }
 }
 
 

@@ -77,11 +77,23 @@ static ngx_conf_enum_t  ngx_http_retry_chain_log_levels[] = {
 };
 
 
+static ngx_conf_post_t  ngx_http_retry_chain_json_buffer = {
+    ngx_http_retry_chain_conf_json_buffer
+};
+
+
 static ngx_command_t  ngx_http_retry_chain_commands[] = {
 
     { ngx_string("retry_chain"),
       NGX_HTTP_RETRY_CHAIN_LEVELS|NGX_CONF_1MORE,
       ngx_http_retry_chain_conf_steps,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("retry_chain_machine"),
+      NGX_HTTP_RETRY_CHAIN_LEVELS|NGX_CONF_TAKE12,
+      ngx_http_retry_chain_conf_machine,
       NGX_HTTP_LOC_CONF_OFFSET,
       0,
       NULL },
@@ -177,6 +189,27 @@ static ngx_command_t  ngx_http_retry_chain_commands[] = {
       offsetof(ngx_http_retry_chain_loc_conf_t, dry_run),
       NULL },
 
+    { ngx_string("retry_chain_json"),
+      NGX_HTTP_RETRY_CHAIN_LEVELS|NGX_CONF_1MORE,
+      ngx_http_retry_chain_conf_json,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("retry_chain_json_buffer"),
+      NGX_HTTP_RETRY_CHAIN_LEVELS|NGX_CONF_TAKE1,
+      ngx_conf_set_size_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_retry_chain_loc_conf_t, json_buffer),
+      &ngx_http_retry_chain_json_buffer },
+
+    { ngx_string("retry_chain_error_json"),
+      NGX_HTTP_RETRY_CHAIN_LEVELS|NGX_CONF_FLAG,
+      ngx_conf_set_flag_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_retry_chain_loc_conf_t, error_json),
+      NULL },
+
       ngx_null_command
 };
 
@@ -242,6 +275,7 @@ ngx_http_retry_chain_create_loc_conf(ngx_conf_t *cf)
      * set by ngx_pcalloc():
      *
      *     conf->steps = NULL;
+     *     conf->machine = NULL;
      *     conf->rules = NULL;
      *     conf->success = NULL;
      *     conf->stop = NULL;
@@ -251,6 +285,7 @@ ngx_http_retry_chain_create_loc_conf(ngx_conf_t *cf)
      *     conf->zone = NULL;
      *     conf->hints = NULL;
      *     conf->budget = NULL;
+     *     conf->json = NULL;
      */
 
     conf->non_idempotent = NGX_CONF_UNSET_UINT;
@@ -259,6 +294,8 @@ ngx_http_retry_chain_create_loc_conf(ngx_conf_t *cf)
     conf->max_waiting = NGX_CONF_UNSET_UINT;
     conf->rotate = NGX_CONF_UNSET_UINT;
     conf->dry_run = NGX_CONF_UNSET;
+    conf->json_buffer = NGX_CONF_UNSET_SIZE;
+    conf->error_json = NGX_CONF_UNSET;
 
     return conf;
 }

@@ -53,6 +53,8 @@ typedef struct {
 
 typedef struct {
     ngx_array_t                     *steps;        /* NULL: inherited */
+    ngx_http_retry_chain_plan_t     *machine;      /* that they are of */
+    ngx_msec_t                       sleep;        /* the most it can wait */
     ngx_array_t                     *rules;
     ngx_http_retry_chain_codes_t    *success;
     ngx_http_retry_chain_codes_t    *stop;
@@ -66,12 +68,16 @@ typedef struct {
     ngx_uint_t                       max_waiting;
     ngx_uint_t                       rotate;
     ngx_flag_t                       dry_run;
+    ngx_array_t                     *json;         /* rules; NULL: inherited */
+    size_t                           json_buffer;
+    ngx_flag_t                       error_json;
 
     ngx_http_retry_chain_plan_t     *plan;         /* NULL: no chain here */
     ngx_http_retry_chain_notes_t    *notes;
 
     unsigned                         off:1;
     unsigned                         rules_off:1;
+    unsigned                         json_off:1;
     unsigned                         timeout_set:1;
     unsigned                         own:1;        /* named in the location */
 } ngx_http_retry_chain_loc_conf_t;

@@ -7,6 +7,7 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 #include <ngx_http.h>
+#include "ngx_http_retry_chain_json.h"
 #include "ngx_http_retry_chain_record.h"
 
 
@@ -77,6 +78,7 @@ ngx_http_retry_chain_record_log(ngx_http_retry_chain_run_t *run,
 {
     char                            *what;
     ngx_log_t                       *log;
+    ngx_str_t                       *rule;
     ngx_uint_t                       level, status;
     ngx_http_retry_chain_verdict_t  *verdict;
 
@@ -92,21 +94,34 @@ ngx_http_retry_chain_record_log(ngx_http_retry_chain_run_t *run,
     what = ngx_http_retry_chain_record_outcome(&record->outcome);
     status = record->outcome.status;
 
+    rule = ngx_http_retry_chain_record_rule(run, &record->outcome);
+
     if (verdict->retry) {
         ngx_log_error(level, log, 0,
-                      "retry chain attempt %ui/%ui to \"%V\" failed: %s %ui, "
+                      "retry chain attempt %ui/%ui to \"%V\" failed: %s %ui%s%V, "
                       "retrying in %M ms",
                       run->records.nelts, run->plan->attempts,
-                      &record->step->name, what, status, verdict->delay);
+                      &record->step->name, what, status,
+                      rule->len ? " with " : "", rule, verdict->delay);
         return;
     }
 
     ngx_log_error(level, log, 0,
-                  "retry chain attempt %ui/%ui to \"%V\" failed: %s %ui, "
+                  "retry chain attempt %ui/%ui to \"%V\" failed: %s %ui%s%V, "
                   "no other attempt: %V",
                   run->records.nelts, run->plan->attempts, &record->step->name,
-                  what, status,
+                  what, status, rule->len ? " with " : "", rule,
                   &ngx_http_retry_chain_result_names[verdict->result]);
+}
+
+
+ngx_str_t *
+ngx_http_retry_chain_record_rule(ngx_http_retry_chain_run_t *run,
+    ngx_http_retry_chain_outcome_t *outcome)
+{
+    static ngx_str_t  none = ngx_null_string;
+
+    return outcome->json ? &run->plan->json[outcome->json - 1].text : &none;
 }
 
 

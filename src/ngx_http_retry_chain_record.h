@@ -136,6 +136,11 @@ char *ngx_http_retry_chain_record_outcome(
     ngx_http_retry_chain_outcome_t *outcome);
 
 
+/* the line of retry_chain_json that a reply has matched, or empty */
+ngx_str_t *ngx_http_retry_chain_record_rule(ngx_http_retry_chain_run_t *run,
+    ngx_http_retry_chain_outcome_t *outcome);
+
+
 extern ngx_str_t  ngx_http_retry_chain_result_names[];
 extern ngx_str_t  ngx_http_retry_chain_reason_names[];
 

@@ -9,6 +9,7 @@
 #include <ngx_http.h>
 #include "ngx_http_retry_chain_relay.h"
 #include "ngx_http_retry_chain_attempt.h"
+#include "ngx_http_retry_chain_hold.h"
 #include "ngx_http_retry_chain_lend.h"
 
 
@@ -23,6 +24,8 @@ static ngx_int_t ngx_http_retry_chain_body_filter(ngx_http_request_t *r,
 #if (NGX_HTTP_RETRY_CHAIN_EARLY_HINTS)
 static ngx_int_t ngx_http_retry_chain_early_hints_filter(ngx_http_request_t *r);
 #endif
+static ngx_int_t ngx_http_retry_chain_hold_body(
+    ngx_http_retry_chain_attempt_t *at, ngx_chain_t *in);
 static ngx_int_t ngx_http_retry_chain_relay_call(
     ngx_http_retry_chain_attempt_t *at, ngx_chain_t *in);
 static ngx_int_t ngx_http_retry_chain_relay_header(
@@ -95,11 +98,19 @@ ngx_http_retry_chain_header_filter(ngx_http_request_t *r)
                    "retry chain header: %ui, upstream:%d",
                    r->headers_out.status, u != NULL);
 
-    if (at->header(at) == NGX_OK) {
-        return ngx_http_retry_chain_relay_header(at);
-    }
+    switch (at->header(at)) {
 
-    return ngx_http_retry_chain_discard_header(at);
+    case NGX_OK:
+        return ngx_http_retry_chain_relay_header(at);
+
+    case NGX_AGAIN:
+        at->holding = 1;
+        r->header_sent = 1;
+        return NGX_OK;
+
+    default: /* NGX_DECLINED */
+        return ngx_http_retry_chain_discard_header(at);
+    }
 }
 
 
@@ -124,11 +135,73 @@ ngx_http_retry_chain_body_filter(ngx_http_request_t *r, ngx_chain_t *in)
         return ngx_http_next_body_filter(r, in);
     }
 
+    if (at->holding) {
+        return ngx_http_retry_chain_hold_body(at, in);
+    }
+
     if (at->relaying) {
         return ngx_http_retry_chain_relay_body(at, in);
     }
 
     return ngx_http_retry_chain_discard_body(at, in);
+}
+
+
+/* until it is known what becomes of the reply nothing of it is sent */
+
+static ngx_int_t
+ngx_http_retry_chain_hold_body(ngx_http_retry_chain_attempt_t *at,
+    ngx_chain_t *in)
+{
+    ngx_int_t            rc;
+    ngx_chain_t         *out;
+    ngx_http_request_t  *sr;
+
+    sr = at->request;
+
+    rc = ngx_http_retry_chain_hold_take(at, &in);
+
+    if (rc == NGX_AGAIN || rc == NGX_ERROR) {
+        return rc == NGX_AGAIN ? NGX_OK : NGX_ERROR;
+    }
+
+    at->holding = 0;
+
+    if (at->body(at, rc == NGX_OK ? &at->held->body : NULL) != NGX_OK) {
+
+        at->discarded = at->held->body.len;
+
+        if (ngx_http_retry_chain_discard_header(at) != NGX_OK && at->cut
+            && !at->held->last && !at->cut->posted)
+        {
+            ngx_post_event(at->cut, &ngx_posted_events);
+        }
+
+#if (NGX_HTTP_CACHE)
+        if (sr->upstream) {
+            sr->upstream->cacheable = 0;
+        }
+#endif
+
+        return ngx_http_retry_chain_discard_body(at, in);
+    }
+
+    sr->header_sent = 0;
+
+    rc = ngx_http_retry_chain_relay_header(at);
+
+    if (rc == NGX_ERROR || rc > NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    if (sr->main->header_only) {
+        at->complete = 1;
+        return NGX_OK;
+    }
+
+    out = ngx_http_retry_chain_hold_give(at, in);
+
+    return out ? ngx_http_retry_chain_relay_body(at, out) : NGX_ERROR;
 }
 
 

@@ -9,6 +9,7 @@
 #include <ngx_http.h>
 #include "ngx_http_retry_chain_run.h"
 #include "ngx_http_retry_chain_answer.h"
+#include "ngx_http_retry_chain_hold.h"
 #include "ngx_http_retry_chain_lend.h"
 #include "ngx_http_retry_chain_park.h"
 #include "ngx_http_retry_chain_slots.h"
@@ -30,6 +31,8 @@ static void ngx_http_retry_chain_run_event_handler(ngx_event_t *ev);
 static void ngx_http_retry_chain_run_attempt(ngx_http_retry_chain_run_t *run);
 static ngx_int_t ngx_http_retry_chain_run_header(
     ngx_http_retry_chain_attempt_t *at);
+static ngx_int_t ngx_http_retry_chain_run_body(
+    ngx_http_retry_chain_attempt_t *at, ngx_str_t *body);
 static void ngx_http_retry_chain_run_ended(ngx_http_retry_chain_run_t *run);
 static void ngx_http_retry_chain_run_cleanup(void *data);
 static void ngx_http_retry_chain_run_pool_cleanup(void *data);
@@ -242,6 +245,7 @@ ngx_http_retry_chain_run_attempt(ngx_http_retry_chain_run_t *run)
 
     at->data = run;
     at->header = ngx_http_retry_chain_run_header;
+    at->body = ngx_http_retry_chain_run_body;
     at->cut = &run->event;
 
     r->read_event_handler = ngx_http_block_reading;
@@ -277,14 +281,40 @@ ngx_http_retry_chain_run_attempt(ngx_http_retry_chain_run_t *run)
 static ngx_int_t
 ngx_http_retry_chain_run_header(ngx_http_retry_chain_attempt_t *at)
 {
+    size_t                       max;
+    ngx_http_retry_chain_run_t  *run;
+
+    run = at->data;
+    max = run->conf->json_buffer;
+
+    if (run->plan->body
+        && ngx_http_retry_chain_hold_able(at->request, max)
+        && ngx_http_retry_chain_turn_pending(run, at)
+        && ngx_http_retry_chain_hold(at, max) == NGX_OK)
+    {
+        /* timeouts go on: nothing has been relayed */
+
+        return NGX_AGAIN;
+    }
+
+    return ngx_http_retry_chain_run_body(at, NULL);
+}
+
+
+/* likewise by the body filter, for a reply that was held back */
+
+static ngx_int_t
+ngx_http_retry_chain_run_body(ngx_http_retry_chain_attempt_t *at,
+    ngx_str_t *body)
+{
     ngx_http_retry_chain_run_t  *run;
 
     run = at->data;
 
     ngx_http_retry_chain_record_untimer(run);
-    ngx_http_retry_chain_turn_judge(run, at);
+    ngx_http_retry_chain_turn_judge(run, at, body);
 
-    if (!run->verdict.retry) {
+    if (!run->verdict.retry && run->verdict.fail == NULL) {
 
         (void) ngx_http_retry_chain_slots_retry_after(run, at->request);
 
@@ -340,12 +370,12 @@ ngx_http_retry_chain_run_ended(ngx_http_retry_chain_run_t *run)
     }
 
     if (!at->discarding) {
-        ngx_http_retry_chain_turn_judge(run, at);
+        ngx_http_retry_chain_turn_judge(run, at, NULL);
+    }
 
-        if (!run->verdict.retry) {
-            ngx_http_retry_chain_answer(run);
-            return;
-        }
+    if (!run->verdict.retry) {
+        ngx_http_retry_chain_answer(run);
+        return;
     }
 
     ngx_http_retry_chain_turn_next(run);

@@ -9,14 +9,19 @@
 #include <ngx_http.h>
 #include "ngx_http_retry_chain_turn.h"
 #include "ngx_http_retry_chain_answer.h"
+#include "ngx_http_retry_chain_json.h"
 #include "ngx_http_retry_chain_keep.h"
+#include "ngx_http_retry_chain_page.h"
 #include "ngx_http_retry_chain_park.h"
 #include "ngx_http_retry_chain_slots.h"
 #include "ngx_http_retry_chain_zone.h"
 
 
 static void ngx_http_retry_chain_turn_decide(ngx_http_retry_chain_run_t *run,
-    ngx_http_retry_chain_outcome_t *outcome);
+    ngx_http_retry_chain_outcome_t *outcome,
+    ngx_http_retry_chain_reply_t *reply);
+static ngx_int_t ngx_http_retry_chain_turn_header(void *data, ngx_str_t *name,
+    ngx_str_t *value);
 static ngx_uint_t ngx_http_retry_chain_turn_parks(
     ngx_http_retry_chain_run_t *run);
 static void ngx_http_retry_chain_turn_reserve(ngx_http_retry_chain_run_t *run);
@@ -80,20 +85,66 @@ ngx_http_retry_chain_turn_first(ngx_http_retry_chain_run_t *run)
 }
 
 
-void
-ngx_http_retry_chain_turn_judge(ngx_http_retry_chain_run_t *run,
+ngx_uint_t
+ngx_http_retry_chain_turn_pending(ngx_http_retry_chain_run_t *run,
     ngx_http_retry_chain_attempt_t *at)
 {
-    ngx_http_retry_chain_record_t  *record;
+    ngx_http_retry_chain_ways_t     ways;
+    ngx_http_retry_chain_reply_t    reply;
+    ngx_http_retry_chain_verdict_t  verdict;
+
+    ngx_http_retry_chain_turn_safety(run->request, &at->outcome);
+    ngx_http_retry_chain_slots_survey(run, &ways);
+
+    ngx_memzero(&reply, sizeof(ngx_http_retry_chain_reply_t));
+
+    reply.lookup = ngx_http_retry_chain_turn_header;
+    reply.data = at->request;
+    reply.pending = 1;
+
+    return ngx_http_retry_chain_decide(run->plan, &run->place, &ways,
+                                       &at->outcome, &reply,
+                                       ngx_http_retry_chain_record_left(run),
+                                       0, &verdict)
+           == NGX_AGAIN;
+}
+
+
+void
+ngx_http_retry_chain_turn_judge(ngx_http_retry_chain_run_t *run,
+    ngx_http_retry_chain_attempt_t *at, ngx_str_t *body)
+{
+    ngx_http_retry_chain_reply_t        reply;
+    ngx_http_retry_chain_record_t      *record;
+    ngx_http_retry_chain_json_error_t   err;
 
     ngx_http_retry_chain_turn_safety(run->request, &at->outcome);
 
     record = ngx_http_retry_chain_record_add(run, at);
 
     ngx_http_retry_chain_slots_outcome(run, at);
-    ngx_http_retry_chain_turn_decide(run, &at->outcome);
+
+    ngx_memzero(&reply, sizeof(ngx_http_retry_chain_reply_t));
+
+    reply.lookup = ngx_http_retry_chain_turn_header;
+    reply.data = at->request;
+
+    if (body) {
+        reply.body = *body;
+
+        /* what is no JSON is relayed as it is */
+
+        (void) ngx_http_retry_chain_json_parse(body, body->len, &reply.json,
+                                               &err);
+    }
+
+    ngx_http_retry_chain_turn_decide(run, &at->outcome, &reply);
+
+    cJSON_Delete(reply.json);
 
     if (record) {
+        record->outcome.json = run->verdict.json;
+
         ngx_http_retry_chain_record_log(run, record);
         return;
     }
@@ -124,7 +175,8 @@ ngx_http_retry_chain_turn_safety(ngx_http_request_t *r,
 
 static void
 ngx_http_retry_chain_turn_decide(ngx_http_retry_chain_run_t *run,
-    ngx_http_retry_chain_outcome_t *outcome)
+    ngx_http_retry_chain_outcome_t *outcome,
+    ngx_http_retry_chain_reply_t *reply)
 {
     uint32_t                         noise;
     ngx_http_retry_chain_ways_t      ways;
@@ -144,7 +196,7 @@ ngx_http_retry_chain_turn_decide(ngx_http_retry_chain_run_t *run,
     ngx_http_retry_chain_slots_survey(run, &ways);
 
     (void) ngx_http_retry_chain_decide(run->plan, &run->place, &ways, outcome,
-                                       NULL,
+                                       reply,
                                        ngx_http_retry_chain_record_left(run),
                                        noise, verdict);
 
@@ -170,6 +222,50 @@ ngx_http_retry_chain_turn_decide(ngx_http_retry_chain_run_t *run,
     }
 
     run->due = ngx_current_msec + verdict->delay;
+}
+
+
+/* a header of a reply, for conditions; the first of several */
+
+static ngx_int_t
+ngx_http_retry_chain_turn_header(void *data, ngx_str_t *name, ngx_str_t *value)
+{
+    ngx_http_request_t *sr = data;
+
+    ngx_uint_t        i;
+    ngx_list_part_t  *part;
+    ngx_table_elt_t  *h;
+
+    if (name->len == sizeof("content-type") - 1
+        && ngx_strncasecmp(name->data, (u_char *) "content-type", name->len)
+           == 0)
+    {
+        *value = sr->headers_out.content_type;
+        return value->len ? NGX_OK : NGX_DECLINED;
+    }
+
+    part = &sr->headers_out.headers.part;
+    h = part->elts;
+
+    for (i = 0; /* void */; i++) {
+
+        if (i >= part->nelts) {
+            if (part->next == NULL) {
+                return NGX_DECLINED;
+            }
+
+            part = part->next;
+            h = part->elts;
+            i = 0;
+        }
+
+        if (h[i].hash && h[i].key.len == name->len
+            && ngx_strncasecmp(h[i].key.data, name->data, name->len) == 0)
+        {
+            *value = h[i].value;
+            return NGX_OK;
+        }
+    }
 }
 
 
@@ -419,7 +515,7 @@ ngx_http_retry_chain_turn_end(ngx_http_retry_chain_run_t *run)
     }
 
     ngx_http_retry_chain_answer_finish(run, run->verdict.result);
-    ngx_http_finalize_request(r, rc);
+    ngx_http_finalize_request(r, ngx_http_retry_chain_page_error(run, rc));
 }
 
 

@@ -21,6 +21,10 @@ void ngx_http_retry_chain_turn_first(ngx_http_retry_chain_run_t *run);
 
 /* the verdict on an attempt; what it needs for the next one is reserved */
 void ngx_http_retry_chain_turn_judge(ngx_http_retry_chain_run_t *run,
+    ngx_http_retry_chain_attempt_t *at, ngx_str_t *body);
+
+/* 1 if what becomes of the reply depends on its body */
+ngx_uint_t ngx_http_retry_chain_turn_pending(ngx_http_retry_chain_run_t *run,
     ngx_http_retry_chain_attempt_t *at);
 
 /* the attempt has been discarded */

@@ -1,0 +1,259 @@
+
+/*
+ * Copyright (C) The ngx_http_retry_chain_module authors
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+#include "ngx_http_retry_chain_hold.h"
+
+
+/* memory for a body of unknown length begins with this */
+
+#define NGX_HTTP_RETRY_CHAIN_HOLD_SIZE  4096
+
+
+static ngx_uint_t ngx_http_retry_chain_hold_json(ngx_str_t *type);
+static ngx_int_t ngx_http_retry_chain_hold_room(
+    ngx_http_retry_chain_attempt_t *at, size_t size);
+static ngx_int_t ngx_http_retry_chain_hold_read(u_char *p, size_t size,
+    ngx_buf_t *b);
+
+
+ngx_uint_t
+ngx_http_retry_chain_hold_able(ngx_http_request_t *sr, size_t max)
+{
+    ngx_http_headers_out_t  *headers;
+
+    headers = &sr->headers_out;
+
+    if (sr->header_only
+        || sr->method == NGX_HTTP_HEAD
+        || headers->status < NGX_HTTP_OK
+        || headers->status == NGX_HTTP_NO_CONTENT
+        || headers->status == NGX_HTTP_PARTIAL_CONTENT
+        || headers->status == NGX_HTTP_NOT_MODIFIED)
+    {
+        return 0;
+    }
+
+    if (headers->content_length_n == 0
+        || headers->content_length_n > (off_t) max)
+    {
+        return 0;
+    }
+
+    if (headers->content_encoding && headers->content_encoding->value.len) {
+        return 0;
+    }
+
+    return ngx_http_retry_chain_hold_json(&headers->content_type);
+}
+
+
+static ngx_uint_t
+ngx_http_retry_chain_hold_json(ngx_str_t *type)
+{
+    u_char  *p, *last;
+    size_t   len;
+
+    p = type->data;
+    last = ngx_strlchr(p, p + type->len, ';');
+
+    if (last == NULL) {
+        last = p + type->len;
+    }
+
+    while (last > p && (last[-1] == ' ' || last[-1] == '\t')) {
+        last--;
+    }
+
+    len = last - p;
+
+    if (len == sizeof("application/json") - 1
+        && ngx_strncasecmp(p, (u_char *) "application/json", len) == 0)
+    {
+        return 1;
+    }
+
+    return len > sizeof("+json") - 1
+           && ngx_strncasecmp(last - (sizeof("+json") - 1), (u_char *) "+json",
+                              sizeof("+json") - 1)
+              == 0;
+}
+
+
+ngx_int_t
+ngx_http_retry_chain_hold(ngx_http_retry_chain_attempt_t *at, size_t max)
+{
+    off_t                         length;
+    ngx_http_retry_chain_held_t  *held;
+
+    held = ngx_pcalloc(at->pool, sizeof(ngx_http_retry_chain_held_t));
+    if (held == NULL) {
+        return NGX_ERROR;
+    }
+
+    held->max = max;
+    at->held = held;
+
+    length = at->request->headers_out.content_length_n;
+
+    return ngx_http_retry_chain_hold_room(at, length > 0
+                            ? (size_t) length
+                            : ngx_min(max, NGX_HTTP_RETRY_CHAIN_HOLD_SIZE));
+}
+
+
+/* there is room for so many bytes more */
+
+static ngx_int_t
+ngx_http_retry_chain_hold_room(ngx_http_retry_chain_attempt_t *at, size_t size)
+{
+    u_char                       *p;
+    ngx_http_retry_chain_held_t  *held;
+
+    held = at->held;
+    size += held->body.len;
+
+    if (size <= held->size) {
+        return NGX_OK;
+    }
+
+    size = ngx_min(ngx_max(size, held->size * 2), held->max);
+
+    p = ngx_palloc(at->pool, size);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    if (held->body.len) {
+        ngx_memcpy(p, held->body.data, held->body.len);
+        (void) ngx_pfree(at->pool, held->body.data);
+    }
+
+    held->body.data = p;
+    held->size = size;
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_http_retry_chain_hold_take(ngx_http_retry_chain_attempt_t *at,
+    ngx_chain_t **in)
+{
+    off_t                         size;
+    ngx_buf_t                    *b;
+    ngx_chain_t                  *cl;
+    ngx_http_retry_chain_held_t  *held;
+
+    held = at->held;
+
+    for (cl = *in; cl; cl = cl->next) {
+        b = cl->buf;
+        size = ngx_buf_special(b) ? 0 : ngx_buf_size(b);
+
+        if (size > (off_t) (held->max - held->body.len)) {
+            *in = cl;
+            return NGX_DECLINED;
+        }
+
+        if (size) {
+            if (ngx_http_retry_chain_hold_room(at, (size_t) size) != NGX_OK
+                || ngx_http_retry_chain_hold_read(
+                       held->body.data + held->body.len, (size_t) size, b)
+                   != NGX_OK)
+            {
+                return NGX_ERROR;
+            }
+
+            held->body.len += (size_t) size;
+        }
+
+        if (b->last_buf || b->last_in_chain) {
+            held->last = 1;
+        }
+    }
+
+    *in = NULL;
+
+    /* the verdict is in time for the cache, which takes a body at its end */
+
+    return held->last
+           || (off_t) held->body.len
+              == at->request->headers_out.content_length_n
+           ? NGX_OK : NGX_AGAIN;
+}
+
+
+/* what is taken is consumed */
+
+static ngx_int_t
+ngx_http_retry_chain_hold_read(u_char *p, size_t size, ngx_buf_t *b)
+{
+    ssize_t  n;
+
+    if (ngx_buf_in_memory(b)) {
+        ngx_memcpy(p, b->pos, size);
+
+    } else {
+        n = ngx_read_file(b->file, p, size, b->file_pos);
+
+        if (n != (ssize_t) size) {
+            return NGX_ERROR;
+        }
+    }
+
+    b->pos = b->last;
+
+    if (b->in_file) {
+        b->file_pos = b->file_last;
+    }
+
+    return NGX_OK;
+}
+
+
+ngx_chain_t *
+ngx_http_retry_chain_hold_give(ngx_http_retry_chain_attempt_t *at,
+    ngx_chain_t *in)
+{
+    ngx_buf_t                    *b;
+    ngx_chain_t                  *cl;
+    ngx_http_retry_chain_held_t  *held;
+
+    held = at->held;
+
+    if (held->body.len == 0 && !held->last) {
+        return in;
+    }
+
+    cl = ngx_alloc_chain_link(at->pool);
+    b = ngx_calloc_buf(at->pool);
+
+    if (cl == NULL || b == NULL) {
+        return NULL;
+    }
+
+    if (held->body.len) {
+        b->start = held->body.data;
+        b->pos = b->start;
+        b->last = b->start + held->body.len;
+        b->end = b->start + held->size;
+        b->temporary = 1;
+        b->flush = !held->last;
+
+    } else {
+        b->sync = 1;
+    }
+
+    b->last_in_chain = held->last;
+
+    cl->buf = b;
+    cl->next = in;
+
+    return cl;
+}
