@@ -134,11 +134,17 @@ write_location()
 }
 
 
+# The first two have locations that are not asked for, so that the memory of a
+# worker is that of a configuration of the same size.
+
 locations_plain()
 {
     write_location "= /ok" "proxy_pass http://good;"
     write_location "= /big" "proxy_pass http://good;"
     write_location "= /park1" "proxy_pass http://slow;"
+
+    write_location "= /fail" "proxy_pass http://good2;"
+    write_location "= /park15" "proxy_pass http://good3;"
 }
 
 
@@ -150,6 +156,9 @@ locations_variable()
     write_location "= /ok" "$set good;" "$pass"
     write_location "= /big" "$set good;" "$pass"
     write_location "= /park1" "$set slow;" "$pass"
+
+    write_location "= /fail" "$set good2;" "$pass"
+    write_location "= /park15" "$set good3;" "$pass"
 }
 
 
@@ -270,7 +279,7 @@ write_front()
                 write_group order_429 "$port_429 max_fails=0" \
                     "$port_ok backup"
                 ;;
-            lua|chain)
+            *)
                 write_group good2 "$port_ok"
                 write_group good3 "$port_ok"
                 write_group limited "$port_429"
