@@ -5,6 +5,7 @@
 #                  build/nginx-VERSION
 #   TESTS="..."    the test files of suite, asan, valgrind, static and newer
 #   SUITE=NAME     the Debian release of newer
+#   MACHINE=FILE   the state machine that explain is about; DOT=1: as a graph
 #   CC, FUZZ_TIME (seconds per fuzz target), TEST_JOBS
 
 MODULE = ngx_http_retry_chain_module.so
@@ -40,7 +41,7 @@ export TEST_JOBS
 
 
 .PHONY: build nginx demo test unit unit-build suite fuzz asan valgrind static \
-        newer lint style layers bench clean help source
+        newer lint style layers bench clean explain help source
 
 
 build: $(SOURCE)/src/core/nginx.h ## build/ngx_http_retry_chain_module.so (the default)
@@ -134,6 +135,12 @@ style: ## the layout of src/ and t/unit/
 
 layers: ## no include points up, pure rooms know no request
 	@$(UTIL)/layers
+
+
+explain: build source ## in words, what MACHINE=FILE is compiled into; DOT=1: a graph
+	@$(if $(MACHINE),,echo "make explain MACHINE=FILE" >&2; exit 2)
+	@$(UTIL)/unit.sh explain $(TREE)/src $(FULL)
+	@build/unit/explain $(if $(DOT),-d) $(MACHINE)
 
 
 bench: ## set up, build and measure, against plain nginx and others

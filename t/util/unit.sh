@@ -3,6 +3,7 @@
 #
 #   t/util/unit.sh test TREE SRC        t/unit/*_test.c to build/unit/*_test
 #   t/util/unit.sh fuzz TREE SRC        t/unit/*_fuzz.c to build/unit/*_fuzz
+#   t/util/unit.sh explain TREE SRC     t/util/explain.c to build/unit/explain
 #
 # TREE is a configured nginx (headers), SRC a complete source of its version.
 # Every pool allocation is a malloc() here, under ASan and UBSan.
@@ -28,7 +29,8 @@ incs="-I $tree/src/core -I $tree/src/event -I $tree/src/event/modules
       -I $tree/src/event/quic -I $tree/src/os/unix -I $tree/objs"
 
 case $kind in
-    test)  cc=${CC:-cc} ;;
+    test | explain)
+           cc=${CC:-cc} ;;
     fuzz)  cc=clang; sanitize="$sanitize -fsanitize=fuzzer-no-link" ;;
     *)     echo "unit.sh: unknown kind \"$kind\"" >&2; exit 2 ;;
 esac
@@ -47,6 +49,11 @@ done
 
 programs=(t/unit/*_"$kind".c)
 
+if [ "$kind" = explain ]; then
+    programs=(t/util/explain.c)
+    kind=test
+fi
+
 if [ ${#programs[@]} = 0 ]; then
     echo "no t/unit/*_$kind.c"
     exit
@@ -55,7 +62,8 @@ fi
 pure=()
 libs=-lcjson
 
-for room in learn phase pace budget plan json condition walk policy hint; do
+for room in learn phase pace budget plan json condition walk policy hint \
+            machine; do
     pure+=($prefix$room.c $prefix${room}_*.c)
 done
 
