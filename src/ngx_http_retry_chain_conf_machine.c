@@ -19,8 +19,8 @@
 
 static ngx_int_t ngx_http_retry_chain_conf_text(ngx_conf_t *cf,
     ngx_str_t *name, ngx_str_t *text);
-static ngx_int_t ngx_http_retry_chain_conf_read(ngx_conf_t *cf, ngx_file_t *file,
-    ngx_str_t *text);
+static ngx_int_t ngx_http_retry_chain_conf_read(ngx_conf_t *cf,
+    ngx_file_t *file, ngx_str_t *text);
 
 
 static ngx_http_retry_chain_param_t  ngx_http_retry_chain_machine_params[] = {

@@ -33,6 +33,7 @@ ngx_http_retry_chain_direct_plan(ngx_http_retry_chain_plan_t *plan)
     return plan->attempts == 1
            && plan->ways == NULL
            && plan->states == NULL
+           && !plan->body
            && !plan->hard
            && plan->steps[0].timeout == 0
            && !plan->steps[0].location;

@@ -98,8 +98,8 @@ ngx_http_retry_chain_record_log(ngx_http_retry_chain_run_t *run,
 
     if (verdict->retry) {
         ngx_log_error(level, log, 0,
-                      "retry chain attempt %ui/%ui to \"%V\" failed: %s %ui%s%V, "
-                      "retrying in %M ms",
+                      "retry chain attempt %ui/%ui to \"%V\" failed: "
+                      "%s %ui%s%V, retrying in %M ms",
                       run->records.nelts, run->plan->attempts,
                       &record->step->name, what, status,
                       rule->len ? " with " : "", rule, verdict->delay);

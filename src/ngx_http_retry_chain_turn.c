@@ -499,8 +499,19 @@ ngx_http_retry_chain_turn_end(ngx_http_retry_chain_run_t *run)
 
     r = run->request;
 
-    rc = run->verdict.result == NGX_HTTP_RETRY_CHAIN_OVERFLOW
-         ? NGX_HTTP_SERVICE_UNAVAILABLE : NGX_HTTP_TOO_MANY_REQUESTS;
+    switch (run->verdict.result) {
+
+    case NGX_HTTP_RETRY_CHAIN_OVERFLOW:
+        rc = NGX_HTTP_SERVICE_UNAVAILABLE;
+        break;
+
+    case NGX_HTTP_RETRY_CHAIN_DEADLINE:
+        rc = NGX_HTTP_GATEWAY_TIME_OUT;
+        break;
+
+    default:
+        rc = NGX_HTTP_TOO_MANY_REQUESTS;
+    }
 
     if (run->records.nelts) {
         last = run->records.elts;
