@@ -53,7 +53,7 @@ ngx_http_retry_chain_merge_conf(ngx_conf_t *cf, void *parent, void *child)
             && conf->rotate == NGX_CONF_UNSET_UINT
             && !conf->timeout_set);
 
-    if (conf->machine
+    if (conf->machine && conf->steps
         && (conf->rules || conf->success || conf->stop || conf->json))
     {
         step = conf->steps->elts;

@@ -115,8 +115,14 @@ upstream refused { server 127.0.0.1:1; }
 server {
     listen %%PORT%%;
     $locations
-    location /plain/ { proxy_pass http://good; }
-    location /plain_large/ { proxy_pass http://large; }
+    # replies that come from here
+
+    location /named { retry_chain \@said good; proxy_pass http://\$retry_chain_upstream; }
+    location \@said { default_type application/json; return 200 '$bad'; }
+    location /file { retry_chain \@file good; proxy_pass http://\$retry_chain_upstream; }
+    location \@file { default_type application/json; sendfile on; root %%DIR%%/temp;
+                      try_files /bad =404; }
+
 
     location /error {
         retry_chain_error_json on;
@@ -275,6 +281,36 @@ is(get('/code/string/good')->{body}, $good =~ s/^/{"error":"429","list":[{"a":nu
     is($n->ask(request('POST', '/any/bad/good', 'x'))->{body}, $bad,
        'a method that is not safe is not repeated');
     is(access('/any/bad/good'), '200 unsafe [bad] [200]', 'since the vendor has acted');
+}
+
+# replies of nginx itself
+
+{
+    open my $out, '>', "$n->{dir}/temp/bad" or die;
+    print $out $bad;
+    close $out;
+
+    for my $uri (qw(/named /file)) {
+        is(get($uri)->{body}, $good, "$uri: the next one is asked");
+        like(access($uri), qr/^200 success \[\@\w+, good\] \[200, 200\]$/,
+             'as the log says');
+    }
+}
+
+# a client that leaves while a reply is held back
+
+{
+    my $s = $n->connect();
+
+    ways_reset();
+    print $s request('GET', '/any/hang/good?left', '');
+    ok($n->wait_for(sub { ways_calls() =~ /hang/ }), 'a client');
+    sleep 0.1;
+    close $s;
+    ok($n->wait_for(sub { $n->access() =~ m{^/any/hang/good\?left }m }),
+       'that leaves ends the run');
+    is(access('/any/hang/good?left'), '499 aborted [hang] [499]', 'at once');
+    unlike(ways_calls(), qr/^good/m, 'no other one is asked');
 }
 
 # a large reply is not held back until its end
