@@ -23,6 +23,19 @@
 #define NGX_HTTP_RETRY_CHAIN_SEEN_SCOPE    0x08
 #define NGX_HTTP_RETRY_CHAIN_SEEN_MIN      0x10
 #define NGX_HTTP_RETRY_CHAIN_SEEN_WINDOW   0x20
+#define NGX_HTTP_RETRY_CHAIN_SEEN_HISTORY  0x40
+#define NGX_HTTP_RETRY_CHAIN_SEEN_QUERY    0x80
+
+
+static char *ngx_http_retry_chain_conf_zone_params(ngx_conf_t *cf,
+    ngx_http_retry_chain_zone_t *zone, ngx_uint_t i);
+
+
+static ngx_http_retry_chain_param_t  ngx_http_retry_chain_zone_params[] = {
+    { ngx_string("history="), NGX_HTTP_RETRY_CHAIN_SEEN_HISTORY },
+    { ngx_string("query="), NGX_HTTP_RETRY_CHAIN_SEEN_QUERY },
+    { ngx_null_string, 0 }
+};
 
 
 static ngx_http_retry_chain_param_t  ngx_http_retry_chain_hint_params[] = {
@@ -48,7 +61,7 @@ ngx_http_retry_chain_conf_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     ssize_t                             size;
     ngx_str_t                          *value;
-    ngx_uint_t                          i;
+    ngx_uint_t                          i, params;
     ngx_shm_zone_t                    **zones;
     ngx_http_retry_chain_main_conf_t   *rcmcf;
 
@@ -69,7 +82,14 @@ ngx_http_retry_chain_conf_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return NGX_CONF_ERROR;
     }
 
-    if (cf->args->nelts == 3) {
+    params = 2;
+
+    if (cf->args->nelts > 2
+        && ngx_strlchr(value[2].data, value[2].data + value[2].len, '=')
+           == NULL)
+    {
+        params++;
+
         size = ngx_parse_size(&value[2]);
 
         if (size == NGX_ERROR) {
@@ -87,7 +107,10 @@ ngx_http_retry_chain_conf_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     rclcf->zone = ngx_http_retry_chain_zone_add(cf, &value[1], size,
                                                 &ngx_http_retry_chain_module);
-    if (rclcf->zone == NULL) {
+    if (rclcf->zone == NULL
+        || ngx_http_retry_chain_conf_zone_params(cf, rclcf->zone->data, params)
+           != NGX_CONF_OK)
+    {
         return NGX_CONF_ERROR;
     }
 
@@ -114,6 +137,70 @@ ngx_http_retry_chain_conf_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     }
 
     *zones = rclcf->zone;
+
+    return NGX_CONF_OK;
+}
+
+
+/* said once, or the same everywhere */
+
+static char *
+ngx_http_retry_chain_conf_zone_params(ngx_conf_t *cf,
+    ngx_http_retry_chain_zone_t *zone, ngx_uint_t i)
+{
+    ngx_int_t    n;
+    ngx_str_t   *value, s;
+    ngx_uint_t   seen, *field;
+
+    value = cf->args->elts;
+
+    for (seen = 0; i < cf->args->nelts; i++) {
+
+        switch (ngx_http_retry_chain_conf_param(cf,
+                                               ngx_http_retry_chain_zone_params,
+                                               &value[i], &s, &seen))
+        {
+
+        case NGX_HTTP_RETRY_CHAIN_SEEN_HISTORY:
+            field = &zone->history;
+            n = ngx_atoi(s.data, s.len);
+
+            if (n > NGX_HTTP_RETRY_CHAIN_MAX_HISTORY) {
+                n = NGX_ERROR;
+            }
+
+            break;
+
+        case NGX_HTTP_RETRY_CHAIN_SEEN_QUERY:
+            field = &zone->query;
+            n = s.len == 2 && ngx_strncmp(s.data, "on", 2) == 0 ? 1
+                : s.len == 3 && ngx_strncmp(s.data, "off", 3) == 0 ? 0
+                : NGX_ERROR;
+            break;
+
+        case NGX_CONF_UNSET_UINT:
+            return NGX_CONF_ERROR;
+
+        default:
+            field = NULL;
+            n = NGX_ERROR;
+        }
+
+        if (n == NGX_ERROR) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid parameter \"%V\"", &value[i]);
+            return NGX_CONF_ERROR;
+        }
+
+        if (*field != NGX_CONF_UNSET_UINT && *field != (ngx_uint_t) n) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "parameter \"%V\" conflicts with another one "
+                               "of zone \"%V\"", &value[i], &zone->name);
+            return NGX_CONF_ERROR;
+        }
+
+        *field = n;
+    }
 
     return NGX_CONF_OK;
 }

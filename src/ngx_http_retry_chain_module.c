@@ -133,7 +133,7 @@ static ngx_command_t  ngx_http_retry_chain_commands[] = {
       &ngx_http_retry_chain_starts },
 
     { ngx_string("retry_chain_zone"),
-      NGX_HTTP_RETRY_CHAIN_LEVELS|NGX_CONF_TAKE12,
+      NGX_HTTP_RETRY_CHAIN_LEVELS|NGX_CONF_1MORE,
       ngx_http_retry_chain_conf_zone,
       NGX_HTTP_LOC_CONF_OFFSET,
       0,
@@ -218,6 +218,7 @@ ngx_http_retry_chain_create_main_conf(ngx_conf_t *cf)
      *     conf->targets = { 0 };
      *     conf->checks = { 0 };
      *     conf->zones = { 0 };
+     *     conf->chains = { 0 };
      *     conf->enabled = 0;
      */
 
@@ -410,7 +411,10 @@ ngx_http_retry_chain_init_process(ngx_cycle_t *cycle)
     zones = rcmcf->zones.elts;
 
     for (i = 0; i < rcmcf->zones.nelts; i++) {
-        ngx_http_retry_chain_zone_begin(zones[i]->data);
+
+        if (ngx_http_retry_chain_zone_begin(zones[i]->data, cycle) != NGX_OK) {
+            return NGX_ERROR;
+        }
     }
 
     return NGX_OK;

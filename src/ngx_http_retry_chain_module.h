@@ -32,6 +32,7 @@ typedef struct {
     ngx_uint_t                       nearly;
 
     ngx_array_t                      zones;        /* of ngx_shm_zone_t * */
+    ngx_array_t                      chains;       /* of pointers to them */
     ngx_uint_t                       max_waiting;  /* the most configured */
 
     unsigned                         enabled:1;    /* some level has a plan */

@@ -18,8 +18,6 @@
 #define NGX_HTTP_RETRY_CHAIN_PARK_MOVES  1000
 
 
-static ngx_atomic_t *ngx_http_retry_chain_park_gauge(
-    ngx_http_retry_chain_run_t *run);
 static void ngx_http_retry_chain_park_move_up(
     ngx_http_retry_chain_run_t *run);
 static void ngx_http_retry_chain_park_swap(ngx_http_retry_chain_run_t *run,
@@ -36,7 +34,7 @@ static void ngx_http_retry_chain_park_timer(ngx_http_retry_chain_way_t *way,
 
 /* runs of this worker that wait and have no zone */
 
-static ngx_atomic_t  ngx_http_retry_chain_park_waiting;
+static ngx_uint_t  ngx_http_retry_chain_park_waiting;
 
 
 ngx_uint_t
@@ -51,20 +49,20 @@ ngx_http_retry_chain_park_place(ngx_http_retry_chain_run_t *run)
 }
 
 
-static ngx_atomic_t *
-ngx_http_retry_chain_park_gauge(ngx_http_retry_chain_run_t *run)
-{
-    return run->plan->zone ? ngx_http_retry_chain_zone_gauge(run->plan->zone)
-                           : &ngx_http_retry_chain_park_waiting;
-}
-
-
 void
 ngx_http_retry_chain_park_count(ngx_http_retry_chain_run_t *run)
 {
-    if (!run->waiting) {
-        run->waiting = 1;
-        (void) ngx_atomic_fetch_add(ngx_http_retry_chain_park_gauge(run), 1);
+    if (run->waiting) {
+        return;
+    }
+
+    run->waiting = 1;
+
+    if (run->plan->zone) {
+        ngx_http_retry_chain_zone_wait(run->plan->chain);
+
+    } else {
+        ngx_http_retry_chain_park_waiting++;
     }
 }
 
@@ -106,7 +104,13 @@ ngx_http_retry_chain_park_leave(ngx_http_retry_chain_run_t *run)
 {
     if (run->waiting) {
         run->waiting = 0;
-        (void) ngx_atomic_fetch_add(ngx_http_retry_chain_park_gauge(run), -1);
+
+        if (run->plan->zone) {
+            ngx_http_retry_chain_zone_leave(run->plan->chain);
+
+        } else {
+            ngx_http_retry_chain_park_waiting--;
+        }
     }
 
     if (!run->parked) {

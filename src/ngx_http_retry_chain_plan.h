@@ -104,6 +104,11 @@ typedef struct {
 typedef struct ngx_http_retry_chain_way_s  ngx_http_retry_chain_way_t;
 
 
+/* likewise: the chain as it is recorded */
+
+typedef struct ngx_http_retry_chain_chain_s  ngx_http_retry_chain_chain_t;
+
+
 /* what is made of Retry-After, RateLimit and X-RateLimit-* */
 
 typedef struct {
@@ -138,6 +143,7 @@ typedef struct {
 
     ngx_http_retry_chain_way_t        **ways;      /* of steps; NULL: no zone */
     void                               *zone;      /* of the ways */
+    ngx_http_retry_chain_chain_t       *chain;     /* that it is of */
 
     unsigned                            hard:1;    /* timeout aborts attempts */
     unsigned                            rotate:1;  /* where a run starts */

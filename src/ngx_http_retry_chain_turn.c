@@ -12,6 +12,7 @@
 #include "ngx_http_retry_chain_keep.h"
 #include "ngx_http_retry_chain_park.h"
 #include "ngx_http_retry_chain_slots.h"
+#include "ngx_http_retry_chain_tally.h"
 #include "ngx_http_retry_chain_zone.h"
 
 
@@ -71,6 +72,7 @@ ngx_http_retry_chain_turn_first(ngx_http_retry_chain_run_t *run)
                                   ngx_http_retry_chain_record_left(run),
                                   &run->verdict);
 
+        ngx_http_retry_chain_tally_skips(run, &ways);
         ngx_http_retry_chain_turn_reserve(run);
     }
 
@@ -92,6 +94,12 @@ ngx_http_retry_chain_turn_judge(ngx_http_retry_chain_run_t *run,
     ngx_http_retry_chain_turn_decide(run, &at->outcome);
 
     if (record) {
+        ngx_http_retry_chain_record_next(run, record);
+
+        if (run->plan->zone) {
+            ngx_http_retry_chain_tally_attempts(run);
+        }
+
         ngx_http_retry_chain_record_log(run, record);
         return;
     }
@@ -149,9 +157,13 @@ ngx_http_retry_chain_turn_decide(ngx_http_retry_chain_run_t *run,
         verdict->result = NGX_HTTP_RETRY_CHAIN_DEADLINE;
     }
 
-    ngx_http_retry_chain_turn_reserve(run);
-
     zone = run->plan->zone;
+
+    if (zone) {
+        ngx_http_retry_chain_tally_skips(run, &ways);
+    }
+
+    ngx_http_retry_chain_turn_reserve(run);
 
     if (verdict->retry && run->plan->budget.window
         && ngx_http_retry_chain_budget_withdraw(&zone->sh->budget,
@@ -366,6 +378,8 @@ ngx_http_retry_chain_turn_wake(ngx_http_retry_chain_run_t *run)
         ngx_http_retry_chain_pick(plan, &run->place, &ways, 0,
                                   ngx_http_retry_chain_record_left(run),
                                   verdict);
+
+        ngx_http_retry_chain_tally_skips(run, &ways);
     }
 
     ngx_http_retry_chain_turn_reserve(run);
