@@ -96,6 +96,7 @@ ngx_http_retry_chain_direct_foresee(ngx_http_retry_chain_run_t *run)
     ngx_http_retry_chain_pick(plan, &run->place, &ways, 0,
                               ngx_http_retry_chain_record_left(run), verdict);
 
+    ngx_http_retry_chain_tally_skips(run, &ways, verdict);
     ngx_http_retry_chain_direct_room(run, verdict);
 
     run->foreseen = verdict;

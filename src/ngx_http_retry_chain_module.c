@@ -15,6 +15,7 @@
 #include "ngx_http_retry_chain_direct.h"
 #include "ngx_http_retry_chain_handler.h"
 #include "ngx_http_retry_chain_relay.h"
+#include "ngx_http_retry_chain_status.h"
 #include "ngx_http_retry_chain_variables.h"
 #include "ngx_http_retry_chain_zone.h"
 
@@ -172,6 +173,13 @@ static ngx_command_t  ngx_http_retry_chain_commands[] = {
       ngx_conf_set_flag_slot,
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_http_retry_chain_loc_conf_t, dry_run),
+      NULL },
+
+    { ngx_string("retry_chain_status"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_NOARGS,
+      ngx_http_retry_chain_status_conf,
+      0,
+      0,
       NULL },
 
       ngx_null_command

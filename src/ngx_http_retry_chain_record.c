@@ -34,6 +34,25 @@ ngx_str_t  ngx_http_retry_chain_reason_names[] = {
 };
 
 
+/* as the results, and beyond them */
+
+ngx_str_t  ngx_http_retry_chain_next_names[] = {
+    ngx_string("success"),
+    ngx_string("exhausted"),
+    ngx_string("stopped"),
+    ngx_string("unsafe"),
+    ngx_string("deadline"),
+    ngx_string("limited"),
+    ngx_string("budget"),
+    ngx_string("overflow"),
+    ngx_string("aborted"),
+    ngx_string("bypassed"),
+    ngx_string("dry_run"),
+    ngx_string("next"),
+    ngx_string("again")
+};
+
+
 ngx_http_retry_chain_record_t *
 ngx_http_retry_chain_record_add(ngx_http_retry_chain_run_t *run,
     ngx_http_retry_chain_attempt_t *at)

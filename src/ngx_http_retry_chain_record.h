@@ -170,6 +170,7 @@ char *ngx_http_retry_chain_record_outcome(
 
 extern ngx_str_t  ngx_http_retry_chain_result_names[];
 extern ngx_str_t  ngx_http_retry_chain_reason_names[];
+extern ngx_str_t  ngx_http_retry_chain_next_names[];
 
 
 #endif /* _NGX_HTTP_RETRY_CHAIN_RECORD_H_INCLUDED_ */

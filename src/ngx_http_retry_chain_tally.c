@@ -49,14 +49,14 @@ ngx_http_retry_chain_tally_start(ngx_http_retry_chain_run_t *run)
 
 void
 ngx_http_retry_chain_tally_skips(ngx_http_retry_chain_run_t *run,
-    const ngx_http_retry_chain_ways_t *ways)
+    const ngx_http_retry_chain_ways_t *ways,
+    const ngx_http_retry_chain_verdict_t *verdict)
 {
-    ngx_uint_t                       i, k, n, skips;
-    ngx_http_retry_chain_plan_t     *plan;
-    ngx_http_retry_chain_verdict_t  *verdict;
+    ngx_uint_t                           i, k, n, skips;
+    ngx_http_retry_chain_plan_t         *plan;
+    ngx_http_retry_chain_chain_count_t  *count;
 
     plan = run->plan;
-    verdict = &run->verdict;
 
     if (!verdict->retry || verdict->same
         || verdict->reason == NGX_HTTP_RETRY_CHAIN_REASON_HINT
@@ -86,7 +86,10 @@ ngx_http_retry_chain_tally_skips(ngx_http_retry_chain_run_t *run,
     }
 
     if (skips) {
-        ngx_http_retry_chain_count_add(&plan->chain->node->count.skips, skips);
+        count = plan->dry ? &plan->chain->node->foreseen
+                          : &plan->chain->node->count;
+
+        ngx_http_retry_chain_count_add(&count->skips, skips);
     }
 }
 

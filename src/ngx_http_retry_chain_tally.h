@@ -29,7 +29,8 @@ void ngx_http_retry_chain_tally_start(ngx_http_retry_chain_run_t *run);
 
 /* the limited steps that the verdict passes over; "ways" as it saw them */
 void ngx_http_retry_chain_tally_skips(ngx_http_retry_chain_run_t *run,
-    const ngx_http_retry_chain_ways_t *ways);
+    const ngx_http_retry_chain_ways_t *ways,
+    const ngx_http_retry_chain_verdict_t *verdict);
 
 /* attempts that have been recorded since the last time */
 void ngx_http_retry_chain_tally_attempts(ngx_http_retry_chain_run_t *run);

@@ -72,7 +72,7 @@ ngx_http_retry_chain_turn_first(ngx_http_retry_chain_run_t *run)
                                   ngx_http_retry_chain_record_left(run),
                                   &run->verdict);
 
-        ngx_http_retry_chain_tally_skips(run, &ways);
+        ngx_http_retry_chain_tally_skips(run, &ways, &run->verdict);
         ngx_http_retry_chain_turn_reserve(run);
     }
 
@@ -157,13 +157,13 @@ ngx_http_retry_chain_turn_decide(ngx_http_retry_chain_run_t *run,
         verdict->result = NGX_HTTP_RETRY_CHAIN_DEADLINE;
     }
 
-    zone = run->plan->zone;
-
-    if (zone) {
-        ngx_http_retry_chain_tally_skips(run, &ways);
+    if (run->plan->ways) {
+        ngx_http_retry_chain_tally_skips(run, &ways, verdict);
     }
 
     ngx_http_retry_chain_turn_reserve(run);
+
+    zone = run->plan->zone;
 
     if (verdict->retry && run->plan->budget.window
         && ngx_http_retry_chain_budget_withdraw(&zone->sh->budget,
@@ -379,7 +379,7 @@ ngx_http_retry_chain_turn_wake(ngx_http_retry_chain_run_t *run)
                                   ngx_http_retry_chain_record_left(run),
                                   verdict);
 
-        ngx_http_retry_chain_tally_skips(run, &ways);
+        ngx_http_retry_chain_tally_skips(run, &ways, verdict);
     }
 
     ngx_http_retry_chain_turn_reserve(run);

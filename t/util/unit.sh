@@ -55,7 +55,7 @@ fi
 pure=()
 libs=
 
-for room in learn pace budget plan policy count ring hint machine; do
+for room in learn pace budget plan policy count ring text hint machine; do
     if [ -f $prefix$room.c ]; then
         pure+=($prefix$room.c)
     fi
