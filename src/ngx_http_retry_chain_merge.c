@@ -89,6 +89,10 @@ ngx_http_retry_chain_merge_conf(ngx_conf_t *cf, void *parent, void *child)
         conf->limited = prev->limited;
     }
 
+    if (conf->header.data == NULL) {
+        conf->header = prev->header;
+    }
+
     ngx_conf_merge_value(conf->dry_run, prev->dry_run, 0);
 
     ngx_conf_merge_uint_value(conf->max_waiting, prev->max_waiting, 10000);

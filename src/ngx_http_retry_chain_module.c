@@ -16,6 +16,7 @@
 #include "ngx_http_retry_chain_handler.h"
 #include "ngx_http_retry_chain_relay.h"
 #include "ngx_http_retry_chain_status.h"
+#include "ngx_http_retry_chain_trail.h"
 #include "ngx_http_retry_chain_variables.h"
 #include "ngx_http_retry_chain_zone.h"
 
@@ -175,6 +176,13 @@ static ngx_command_t  ngx_http_retry_chain_commands[] = {
       offsetof(ngx_http_retry_chain_loc_conf_t, dry_run),
       NULL },
 
+    { ngx_string("retry_chain_header"),
+      NGX_HTTP_RETRY_CHAIN_LEVELS|NGX_CONF_TAKE1,
+      ngx_http_retry_chain_conf_header,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
     { ngx_string("retry_chain_status"),
       NGX_HTTP_LOC_CONF|NGX_CONF_NOARGS,
       ngx_http_retry_chain_status_conf,
@@ -257,6 +265,7 @@ ngx_http_retry_chain_create_loc_conf(ngx_conf_t *cf)
      *     conf->zone = NULL;
      *     conf->hints = NULL;
      *     conf->budget = NULL;
+     *     conf->header = { 0, NULL };
      */
 
     conf->non_idempotent = NGX_CONF_UNSET_UINT;
@@ -310,6 +319,10 @@ ngx_http_retry_chain_postconfiguration(ngx_conf_t *cf)
     }
 
     ngx_http_retry_chain_relay_init();
+
+    if (rcmcf->headers) {
+        ngx_http_retry_chain_trail_init();
+    }
 
     return NGX_OK;
 }

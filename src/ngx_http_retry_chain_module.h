@@ -36,6 +36,7 @@ typedef struct {
     ngx_uint_t                       max_waiting;  /* the most configured */
 
     unsigned                         enabled:1;    /* some level has a plan */
+    unsigned                         headers:1;    /* clients get a trail */
 } ngx_http_retry_chain_main_conf_t;
 
 
@@ -63,6 +64,7 @@ typedef struct {
     ngx_uint_t                       max_waiting;
     ngx_uint_t                       rotate;
     ngx_flag_t                       dry_run;
+    ngx_str_t                        header;       /* empty: off */
 
     ngx_http_retry_chain_plan_t     *plan;         /* NULL: no chain here */
     ngx_http_retry_chain_notes_t    *notes;

@@ -294,6 +294,26 @@ ngx_http_retry_chain_record_warn(ngx_http_retry_chain_run_t *run)
 }
 
 
+/* one that answers by itself has a result as far as it has got */
+
+ngx_str_t *
+ngx_http_retry_chain_record_result(ngx_http_retry_chain_run_t *run)
+{
+    if (run->state == NGX_HTTP_RETRY_CHAIN_RUN_DONE
+        || (run->state == NGX_HTTP_RETRY_CHAIN_RUN_DIRECT
+            && run->records.nelts))
+    {
+        return &ngx_http_retry_chain_result_names[run->result];
+    }
+
+    if (run->attempt && run->attempt->relaying) {
+        return &ngx_http_retry_chain_result_names[run->verdict.result];
+    }
+
+    return NULL;
+}
+
+
 char *
 ngx_http_retry_chain_record_outcome(ngx_http_retry_chain_outcome_t *outcome)
 {

@@ -159,6 +159,9 @@ size_t ngx_http_retry_chain_record_address(ngx_http_retry_chain_run_t *run,
 off_t ngx_http_retry_chain_record_bytes(ngx_http_retry_chain_run_t *run,
     ngx_http_retry_chain_record_t *record);
 
+/* the result, NULL as long as it is not known */
+ngx_str_t *ngx_http_retry_chain_record_result(ngx_http_retry_chain_run_t *run);
+
 /* notes the verdict on an attempt */
 void ngx_http_retry_chain_record_next(ngx_http_retry_chain_run_t *run,
     ngx_http_retry_chain_record_t *record);
