@@ -25,6 +25,8 @@ char *ngx_http_retry_chain_conf_rule(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 char *ngx_http_retry_chain_conf_timeout(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+char *ngx_http_retry_chain_conf_header(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
 char *ngx_http_retry_chain_conf_zone(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 char *ngx_http_retry_chain_conf_hints(ngx_conf_t *cf, ngx_command_t *cmd,

@@ -14,7 +14,6 @@
 #include <ngx_http.h>
 #include "ngx_http_retry_chain_module.h"
 #include "ngx_http_retry_chain_conf.h"
-#include "ngx_http_retry_chain_zone.h"
 
 
 #define NGX_HTTP_RETRY_CHAIN_SEEN_MAX      0x01
@@ -39,84 +38,6 @@ static ngx_http_retry_chain_param_t  ngx_http_retry_chain_budget_params[] = {
     { ngx_string("window="), NGX_HTTP_RETRY_CHAIN_SEEN_WINDOW },
     { ngx_null_string, 0 }
 };
-
-
-char *
-ngx_http_retry_chain_conf_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
-{
-    ngx_http_retry_chain_loc_conf_t *rclcf = conf;
-
-    ssize_t                             size;
-    ngx_str_t                          *value;
-    ngx_uint_t                          i;
-    ngx_shm_zone_t                    **zones;
-    ngx_http_retry_chain_main_conf_t   *rcmcf;
-
-    if (rclcf->zone) {
-        return "is duplicate";
-    }
-
-#if (NGX_PTR_SIZE < 8)
-    return "needs a 64-bit system";
-#endif
-
-    value = cf->args->elts;
-    size = 0;
-
-    if (value[1].len == 0) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "invalid zone name \"%V\"",
-                           &value[1]);
-        return NGX_CONF_ERROR;
-    }
-
-    if (cf->args->nelts == 3) {
-        size = ngx_parse_size(&value[2]);
-
-        if (size == NGX_ERROR) {
-            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "invalid zone size \"%V\"",
-                               &value[2]);
-            return NGX_CONF_ERROR;
-        }
-
-        if (size < (ssize_t) (16 * ngx_pagesize)) {
-            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                               "zone \"%V\" is too small", &value[1]);
-            return NGX_CONF_ERROR;
-        }
-    }
-
-    rclcf->zone = ngx_http_retry_chain_zone_add(cf, &value[1], size,
-                                                &ngx_http_retry_chain_module);
-    if (rclcf->zone == NULL) {
-        return NGX_CONF_ERROR;
-    }
-
-    rcmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_retry_chain_module);
-
-    if (rcmcf->zones.elts == NULL
-        && ngx_array_init(&rcmcf->zones, cf->pool, 1, sizeof(ngx_shm_zone_t *))
-           != NGX_OK)
-    {
-        return NGX_CONF_ERROR;
-    }
-
-    zones = rcmcf->zones.elts;
-
-    for (i = 0; i < rcmcf->zones.nelts; i++) {
-        if (zones[i] == rclcf->zone) {
-            return NGX_CONF_OK;
-        }
-    }
-
-    zones = ngx_array_push(&rcmcf->zones);
-    if (zones == NULL) {
-        return NGX_CONF_ERROR;
-    }
-
-    *zones = rclcf->zone;
-
-    return NGX_CONF_OK;
-}
 
 
 char *

@@ -10,9 +10,15 @@
 #include "ngx_http_retry_chain_direct.h"
 #include "ngx_http_retry_chain_run.h"
 #include "ngx_http_retry_chain_slots.h"
+#include "ngx_http_retry_chain_tally.h"
 #include "ngx_http_retry_chain_turn.h"
+#include "ngx_http_retry_chain_zone.h"
 
 
+static void ngx_http_retry_chain_direct_foresee(
+    ngx_http_retry_chain_run_t *run);
+static void ngx_http_retry_chain_direct_room(ngx_http_retry_chain_run_t *run,
+    ngx_http_retry_chain_verdict_t *verdict);
 static ngx_http_upstream_state_t *ngx_http_retry_chain_direct_state(
     ngx_http_retry_chain_run_t *run);
 static ngx_int_t ngx_http_retry_chain_direct_outcome(
@@ -21,6 +27,10 @@ static void ngx_http_retry_chain_direct_decide(
     ngx_http_retry_chain_run_t *run, ngx_http_retry_chain_outcome_t *outcome);
 static void ngx_http_retry_chain_direct_dry(ngx_http_retry_chain_run_t *run,
     ngx_http_retry_chain_record_t *record);
+static ngx_uint_t ngx_http_retry_chain_direct_elsewhere(
+    ngx_http_retry_chain_run_t *run);
+static void ngx_http_retry_chain_direct_first(ngx_http_retry_chain_run_t *run);
+static void ngx_http_retry_chain_direct_end(ngx_http_retry_chain_run_t *run);
 
 
 ngx_uint_t
@@ -52,43 +62,87 @@ ngx_http_retry_chain_direct_begin(ngx_http_retry_chain_run_t *run)
     run->attempt_start = run->start;
 
     ngx_http_retry_chain_record_state(run, NGX_HTTP_RETRY_CHAIN_RUN_DIRECT);
+
+    if (run->plan->zone) {
+        ngx_http_retry_chain_direct_foresee(run);
+    }
 }
 
 
-/*
- * The last server that has been tried, NULL if there was none.  What comes
- * behind a separator belongs to where the request has been redirected.
- */
+/* where the first attempt of a dry run would be made, and when */
+
+static void
+ngx_http_retry_chain_direct_foresee(ngx_http_retry_chain_run_t *run)
+{
+    ngx_http_retry_chain_ways_t      ways;
+    ngx_http_retry_chain_plan_t     *plan;
+    ngx_http_retry_chain_zone_t     *zone;
+    ngx_http_retry_chain_verdict_t  *verdict;
+
+    plan = run->plan;
+    zone = plan->zone;
+
+    if (plan->budget.window) {
+        ngx_http_retry_chain_budget_deposit(&zone->sh->foreseen, &plan->budget,
+                                            ngx_current_msec);
+    }
+
+    verdict = ngx_pcalloc(run->request->pool,
+                          sizeof(ngx_http_retry_chain_verdict_t));
+    if (verdict == NULL) {
+        return;
+    }
+
+    ngx_http_retry_chain_slots_survey(run, &ways);
+
+    ngx_http_retry_chain_pick(plan, &run->place, &ways, 0,
+                              ngx_http_retry_chain_record_left(run), verdict);
+
+    ngx_http_retry_chain_tally_skips(run, &ways, verdict);
+    ngx_http_retry_chain_direct_room(run, verdict);
+
+    run->foreseen = verdict;
+}
+
+
+/* those that wait for real are all that is known of a line */
+
+static void
+ngx_http_retry_chain_direct_room(ngx_http_retry_chain_run_t *run,
+    ngx_http_retry_chain_verdict_t *verdict)
+{
+    ngx_http_retry_chain_plan_t  *plan;
+
+    plan = run->plan;
+
+    if (!verdict->retry || verdict->delay == 0) {
+        return;
+    }
+
+    if (plan->zone ? ngx_http_retry_chain_zone_place(plan->zone,
+                                                     plan->max_waiting)
+                   : plan->max_waiting)
+    {
+        return;
+    }
+
+    verdict->retry = 0;
+    verdict->same = 0;
+    verdict->result = NGX_HTTP_RETRY_CHAIN_OVERFLOW;
+}
+
+
+/* the last server that has been tried, NULL if there was none */
 
 static ngx_http_upstream_state_t *
 ngx_http_retry_chain_direct_state(ngx_http_retry_chain_run_t *run)
 {
-    ngx_uint_t                  i;
-    ngx_array_t                *states;
-    ngx_http_upstream_state_t  *state, *last;
+    ngx_uint_t                  n;
+    ngx_http_upstream_state_t  *state;
 
-    states = run->request->upstream_states;
-    last = NULL;
+    n = ngx_http_retry_chain_record_states(run, run->first_state, &state);
 
-    if (states == NULL) {
-        return NULL;
-    }
-
-    state = states->elts;
-
-    /* a separator stands before it if others were tried before the run */
-
-    i = run->first_state;
-
-    if (i && i < states->nelts && state[i].peer == NULL) {
-        i++;
-    }
-
-    while (i < states->nelts && state[i].peer) {
-        last = &state[i++];
-    }
-
-    return last;
+    return n ? &state[n - 1] : NULL;
 }
 
 
@@ -197,11 +251,15 @@ ngx_http_retry_chain_direct_note(ngx_http_retry_chain_run_t *run)
     }
 
     if (rc == NGX_DONE) {
+        run->verdict.retry = 0;
         run->verdict.result = NGX_HTTP_RETRY_CHAIN_ABORTED;
 
     } else {
         ngx_http_retry_chain_direct_decide(run, &outcome);
     }
+
+    record->states = run->first_state;
+    ngx_http_retry_chain_record_next(run, record);
 
     run->result = run->plan->dry ? NGX_HTTP_RETRY_CHAIN_DRY_RUN
                                  : run->verdict.result;
@@ -233,6 +291,8 @@ ngx_http_retry_chain_direct_decide(ngx_http_retry_chain_run_t *run,
 }
 
 
+/* what the plan would have done, as far as one reply tells */
+
 static void
 ngx_http_retry_chain_direct_dry(ngx_http_retry_chain_run_t *run,
     ngx_http_retry_chain_record_t *record)
@@ -240,22 +300,35 @@ ngx_http_retry_chain_direct_dry(ngx_http_retry_chain_run_t *run,
     char                            *what;
     ngx_log_t                       *log;
     ngx_uint_t                       level, status;
-    ngx_http_retry_chain_ways_t      ways;
     ngx_http_retry_chain_plan_t     *plan;
+    ngx_http_retry_chain_zone_t     *zone;
     ngx_http_retry_chain_verdict_t  *verdict;
 
     plan = run->plan;
+    zone = plan->zone;
     verdict = &run->verdict;
     level = run->conf->log_level;
     log = run->request->connection->log;
 
-    ngx_http_retry_chain_slots_survey(run, &ways);
-
-    if (ways.delay[0]) {
-        ngx_log_error(level, log, 0,
-                      "retry chain dry run: \"%V\" would not be called for "
-                      "%M ms", &plan->steps[0].name, ways.delay[0]);
+    if (ngx_http_retry_chain_direct_elsewhere(run)) {
+        ngx_http_retry_chain_direct_first(run);
+        return;
     }
+
+    ngx_http_retry_chain_direct_room(run, verdict);
+
+    if (verdict->retry && plan->budget.window
+        && ngx_http_retry_chain_budget_withdraw(&zone->sh->foreseen,
+                                                &plan->budget,
+                                                ngx_current_msec)
+           != NGX_OK)
+    {
+        verdict->retry = 0;
+        verdict->same = 0;
+        verdict->result = NGX_HTTP_RETRY_CHAIN_BUDGET;
+    }
+
+    ngx_http_retry_chain_record_next(run, record);
 
     what = ngx_http_retry_chain_record_outcome(&record->outcome);
     status = record->outcome.status;
@@ -275,6 +348,53 @@ ngx_http_retry_chain_direct_dry(ngx_http_retry_chain_run_t *run,
 }
 
 
+/* the first step would not have been called now: its reply tells nothing */
+
+static ngx_uint_t
+ngx_http_retry_chain_direct_elsewhere(ngx_http_retry_chain_run_t *run)
+{
+    return run->foreseen
+           && (!run->foreseen->retry || run->foreseen->step
+               || run->foreseen->delay);
+}
+
+
+static void
+ngx_http_retry_chain_direct_first(ngx_http_retry_chain_run_t *run)
+{
+    ngx_log_t                       *log;
+    ngx_uint_t                       level;
+    ngx_http_retry_chain_step_t     *step;
+    ngx_http_retry_chain_verdict_t  *first;
+
+    first = run->foreseen;
+    step = run->plan->steps;
+    level = run->conf->log_level;
+    log = run->request->connection->log;
+
+    if (!first->retry) {
+        ngx_log_error(level, log, 0,
+                      "retry chain dry run: \"%V\" would not be called, would "
+                      "end: %V", &step->name,
+                      &ngx_http_retry_chain_result_names[first->result]);
+
+    } else if (first->delay) {
+        ngx_log_error(level, log, 0,
+                      "retry chain dry run: \"%V\" would not be called, would "
+                      "wait %M ms for \"%V\"", &step->name, first->delay,
+                      &step[first->step].name);
+
+    } else {
+        ngx_log_error(level, log, 0,
+                      "retry chain dry run: \"%V\" would not be called, would "
+                      "begin at \"%V\"", &step->name,
+                      &step[first->step].name);
+    }
+}
+
+
+/* the LOG phase: the client has been answered, status and bytes are known */
+
 ngx_int_t
 ngx_http_retry_chain_direct_log_handler(ngx_http_request_t *r)
 {
@@ -282,12 +402,25 @@ ngx_http_retry_chain_direct_log_handler(ngx_http_request_t *r)
 
     run = ngx_http_retry_chain_run_get(r);
 
-    if (r != r->main || run == NULL
-        || run->state != NGX_HTTP_RETRY_CHAIN_RUN_DIRECT)
-    {
+    if (r != r->main || run == NULL) {
         return NGX_OK;
     }
 
+    if (run->state == NGX_HTTP_RETRY_CHAIN_RUN_DIRECT) {
+        ngx_http_retry_chain_direct_end(run);
+    }
+
+    if (run->state == NGX_HTTP_RETRY_CHAIN_RUN_DONE && run->plan->zone) {
+        ngx_http_retry_chain_tally_run(run);
+    }
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_http_retry_chain_direct_end(ngx_http_retry_chain_run_t *run)
+{
     ngx_http_retry_chain_direct_note(run);
 
     run->end = ngx_current_msec;
@@ -299,7 +432,7 @@ ngx_http_retry_chain_direct_log_handler(ngx_http_request_t *r)
             ngx_http_retry_chain_direct_dry(run, run->records.elts);
         }
 
-        return NGX_OK;
+        return;
     }
 
     if (run->records.nelts && run->result != NGX_HTTP_RETRY_CHAIN_ABORTED) {
@@ -307,6 +440,4 @@ ngx_http_retry_chain_direct_log_handler(ngx_http_request_t *r)
     }
 
     ngx_http_retry_chain_record_end(run);
-
-    return NGX_OK;
 }

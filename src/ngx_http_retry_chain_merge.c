@@ -24,6 +24,10 @@ static void ngx_http_retry_chain_merge_machine(ngx_conf_t *cf,
     ngx_http_retry_chain_loc_conf_t *conf, ngx_http_retry_chain_plan_t *plan);
 static ngx_int_t ngx_http_retry_chain_merge_zone(ngx_conf_t *cf,
     ngx_http_retry_chain_loc_conf_t *conf);
+static ngx_int_t ngx_http_retry_chain_merge_chain(ngx_conf_t *cf,
+    ngx_http_retry_chain_plan_t *plan);
+static ngx_int_t ngx_http_retry_chain_merge_name(ngx_conf_t *cf,
+    ngx_uint_t inherited, ngx_str_t *name);
 static ngx_int_t ngx_http_retry_chain_merge_locations(ngx_conf_t *cf,
     ngx_http_retry_chain_loc_conf_t *conf);
 
@@ -113,6 +117,10 @@ ngx_http_retry_chain_merge_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_conf_merge_size_value(conf->json_buffer, prev->json_buffer, 65536);
     ngx_conf_merge_value(conf->error_json, prev->error_json, 0);
 
+    if (conf->header.data == NULL) {
+        conf->header = prev->header;
+    }
+
     ngx_conf_merge_value(conf->dry_run, prev->dry_run, 0);
 
     ngx_conf_merge_uint_value(conf->max_waiting, prev->max_waiting,
@@ -135,8 +143,33 @@ ngx_http_retry_chain_merge_conf(ngx_conf_t *cf, void *parent, void *child)
         conf->plan = prev->plan;
         conf->notes = prev->notes;
 
-    } else if (ngx_http_retry_chain_merge_plan(cf, conf) != NGX_OK) {
-        return NGX_CONF_ERROR;
+    } else {
+
+        if (ngx_http_retry_chain_merge_plan(cf, conf) != NGX_OK) {
+            return NGX_CONF_ERROR;
+        }
+
+        conf->plan->chain = ngx_pcalloc(cf->pool,
+                                        sizeof(ngx_http_retry_chain_chain_t));
+        if (conf->plan->chain == NULL) {
+            return NGX_CONF_ERROR;
+        }
+
+        conf->plan->chain->plan = conf->plan;
+
+        if (ngx_http_retry_chain_merge_name(cf, same, &conf->plan->chain->name)
+            != NGX_OK)
+        {
+            return NGX_CONF_ERROR;
+        }
+
+        if (same) {
+
+            /* that of the http level, for all servers that inherit it */
+
+            prev->plan = conf->plan;
+            prev->notes = conf->notes;
+        }
     }
 
     /* a level that only hands it down may leave it incomplete */
@@ -148,6 +181,7 @@ ngx_http_retry_chain_merge_conf(ngx_conf_t *cf, void *parent, void *child)
     }
 
     if (ngx_http_retry_chain_merge_zone(cf, conf) != NGX_OK
+        || ngx_http_retry_chain_merge_chain(cf, conf->plan) != NGX_OK
         || ngx_http_retry_chain_merge_locations(cf, conf) != NGX_OK)
     {
         return NGX_CONF_ERROR;
@@ -331,6 +365,132 @@ ngx_http_retry_chain_merge_zone(ngx_conf_t *cf,
                       &step->name, &step->file, step->line);
         return NGX_ERROR;
     }
+
+    return NGX_OK;
+}
+
+
+/* a chain that acts somewhere is listed, with a name that no other one has */
+
+static ngx_int_t
+ngx_http_retry_chain_merge_chain(ngx_conf_t *cf,
+    ngx_http_retry_chain_plan_t *plan)
+{
+    u_char                             *p;
+    ngx_str_t                           name;
+    ngx_uint_t                          i, n;
+    ngx_http_retry_chain_chain_t       *chain, **chains;
+    ngx_http_retry_chain_main_conf_t   *rcmcf;
+
+    chain = plan->chain;
+
+    if (chain->listed) {
+        return NGX_OK;
+    }
+
+    rcmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_retry_chain_module);
+
+    if (rcmcf->chains.elts == NULL
+        && ngx_array_init(&rcmcf->chains, cf->pool, 4,
+                          sizeof(ngx_http_retry_chain_chain_t *))
+           != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    name = chain->name;
+    chains = rcmcf->chains.elts;
+
+    for (i = 0, n = 1; i < rcmcf->chains.nelts; i++) {
+
+        if (chains[i]->name.len != chain->name.len
+            || ngx_memcmp(chains[i]->name.data, chain->name.data,
+                          chain->name.len)
+               != 0)
+        {
+            continue;
+        }
+
+        p = ngx_pnalloc(cf->pool, name.len + 1 + NGX_INT_T_LEN);
+        if (p == NULL) {
+            return NGX_ERROR;
+        }
+
+        chain->name.data = p;
+        chain->name.len = ngx_sprintf(p, "%V %ui", &name, ++n) - p;
+
+        /* the new one may be that of another, too */
+
+        i = (ngx_uint_t) -1;
+    }
+
+    chains = ngx_array_push(&rcmcf->chains);
+    if (chains == NULL) {
+        return NGX_ERROR;
+    }
+
+    *chains = chain;
+    chain->listed = 1;
+
+    return plan->zone ? ngx_http_retry_chain_zone_chain(chain) : NGX_OK;
+}
+
+
+/* the place of a plan as it is written there: server and location */
+
+static ngx_int_t
+ngx_http_retry_chain_merge_name(ngx_conf_t *cf, ngx_uint_t inherited,
+    ngx_str_t *name)
+{
+    char                      *kind, *inner;
+    u_char                    *p;
+    ngx_str_t                  server;
+    ngx_http_core_loc_conf_t  *clcf;
+    ngx_http_core_srv_conf_t  *cscf;
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+    cscf = ngx_http_conf_get_module_srv_conf(cf, ngx_http_core_module);
+
+    if (inherited) {
+        ngx_str_set(name, "http");
+        return NGX_OK;
+    }
+
+    server = cscf->server_name;
+
+    if (server.len == 0) {
+        ngx_str_set(&server, "server");
+    }
+
+    kind = clcf->name.len ? " " : "";
+    inner = "";
+
+    if (clcf->exact_match) {
+        kind = " = ";
+
+    } else if (clcf->noregex) {
+        kind = " ^~ ";
+    }
+
+#if (NGX_PCRE)
+    if (clcf->regex) {
+        kind = " ~ ";
+    }
+#endif
+
+    if (clcf->noname) {
+        inner = clcf->lmt_excpt ? " limit_except" : " if";
+    }
+
+    p = ngx_pnalloc(cf->pool, server.len + clcf->name.len
+                              + sizeof(" ^~  limit_except"));
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    name->data = p;
+    name->len = ngx_sprintf(p, "%V%s%V%s", &server, kind, &clcf->name, inner)
+                - p;
 
     return NGX_OK;
 }

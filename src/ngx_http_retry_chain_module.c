@@ -15,6 +15,8 @@
 #include "ngx_http_retry_chain_direct.h"
 #include "ngx_http_retry_chain_handler.h"
 #include "ngx_http_retry_chain_relay.h"
+#include "ngx_http_retry_chain_status.h"
+#include "ngx_http_retry_chain_trail.h"
 #include "ngx_http_retry_chain_variables.h"
 #include "ngx_http_retry_chain_zone.h"
 
@@ -148,7 +150,7 @@ static ngx_command_t  ngx_http_retry_chain_commands[] = {
       &ngx_http_retry_chain_starts },
 
     { ngx_string("retry_chain_zone"),
-      NGX_HTTP_RETRY_CHAIN_LEVELS|NGX_CONF_TAKE12,
+      NGX_HTTP_RETRY_CHAIN_LEVELS|NGX_CONF_1MORE,
       ngx_http_retry_chain_conf_zone,
       NGX_HTTP_LOC_CONF_OFFSET,
       0,
@@ -196,6 +198,13 @@ static ngx_command_t  ngx_http_retry_chain_commands[] = {
       0,
       NULL },
 
+    { ngx_string("retry_chain_header"),
+      NGX_HTTP_RETRY_CHAIN_LEVELS|NGX_CONF_TAKE1,
+      ngx_http_retry_chain_conf_header,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
     { ngx_string("retry_chain_json_buffer"),
       NGX_HTTP_RETRY_CHAIN_LEVELS|NGX_CONF_TAKE1,
       ngx_conf_set_size_slot,
@@ -208,6 +217,13 @@ static ngx_command_t  ngx_http_retry_chain_commands[] = {
       ngx_conf_set_flag_slot,
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_http_retry_chain_loc_conf_t, error_json),
+      NULL },
+
+    { ngx_string("retry_chain_status"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_NOARGS,
+      ngx_http_retry_chain_status_conf,
+      0,
+      0,
       NULL },
 
       ngx_null_command
@@ -254,6 +270,7 @@ ngx_http_retry_chain_create_main_conf(ngx_conf_t *cf)
      *     conf->targets = { 0 };
      *     conf->checks = { 0 };
      *     conf->zones = { 0 };
+     *     conf->chains = { 0 };
      *     conf->enabled = 0;
      */
 
@@ -286,6 +303,7 @@ ngx_http_retry_chain_create_loc_conf(ngx_conf_t *cf)
      *     conf->hints = NULL;
      *     conf->budget = NULL;
      *     conf->json = NULL;
+     *     conf->header = { 0, NULL };
      */
 
     conf->non_idempotent = NGX_CONF_UNSET_UINT;
@@ -341,6 +359,10 @@ ngx_http_retry_chain_postconfiguration(ngx_conf_t *cf)
     }
 
     ngx_http_retry_chain_relay_init();
+
+    if (rcmcf->headers) {
+        ngx_http_retry_chain_trail_init();
+    }
 
     return NGX_OK;
 }
@@ -405,9 +427,11 @@ ngx_http_retry_chain_early(ngx_conf_t *cf,
 static ngx_int_t
 ngx_http_retry_chain_init_module(ngx_cycle_t *cycle)
 {
-    ngx_uint_t                         connections;
+    ngx_uint_t                         i, connections;
     ngx_core_conf_t                   *ccf;
     ngx_event_conf_t                  *ecf;
+    ngx_http_retry_chain_plan_t       *plan;
+    ngx_http_retry_chain_chain_t     **chains;
     ngx_http_retry_chain_main_conf_t  *rcmcf;
 
     rcmcf = ngx_http_cycle_get_module_main_conf(cycle,
@@ -422,10 +446,18 @@ ngx_http_retry_chain_init_module(ngx_cycle_t *cycle)
 
     connections = ecf->connections * ngx_max(ccf->worker_processes, 1);
 
-    rcmcf->zone_waiting = ngx_min(connections / 2,
-                                  NGX_HTTP_RETRY_CHAIN_MAX_WAITING);
-    rcmcf->worker_waiting = ngx_min(ecf->connections / 2,
-                                    NGX_HTTP_RETRY_CHAIN_MAX_WAITING);
+    chains = rcmcf->chains.elts;
+
+    for (i = 0; i < rcmcf->chains.nelts; i++) {
+        plan = chains[i]->plan;
+
+        if (plan->max_waiting == NGX_CONF_UNSET_UINT) {
+            plan->max_waiting = (plan->zone ? connections : ecf->connections)
+                                / 2;
+            plan->max_waiting = ngx_min(plan->max_waiting,
+                                        NGX_HTTP_RETRY_CHAIN_MAX_WAITING);
+        }
+    }
 
     if (rcmcf->max_waiting >= connections) {
         ngx_log_error(NGX_LOG_WARN, cycle->log, 0,
@@ -455,7 +487,10 @@ ngx_http_retry_chain_init_process(ngx_cycle_t *cycle)
     zones = rcmcf->zones.elts;
 
     for (i = 0; i < rcmcf->zones.nelts; i++) {
-        ngx_http_retry_chain_zone_begin(zones[i]->data);
+
+        if (ngx_http_retry_chain_zone_begin(zones[i]->data, cycle) != NGX_OK) {
+            return NGX_ERROR;
+        }
     }
 
     return NGX_OK;

@@ -32,13 +32,11 @@ typedef struct {
     ngx_uint_t                       nearly;
 
     ngx_array_t                      zones;        /* of ngx_shm_zone_t * */
+    ngx_array_t                      chains;       /* of pointers to them */
     ngx_uint_t                       max_waiting;  /* the most configured */
 
-    /* and if none is, for a zone and for a worker */
-    ngx_uint_t                       zone_waiting;
-    ngx_uint_t                       worker_waiting;
-
     unsigned                         enabled:1;    /* some level has a plan */
+    unsigned                         headers:1;    /* clients get a trail */
 } ngx_http_retry_chain_main_conf_t;
 
 
@@ -71,6 +69,7 @@ typedef struct {
     ngx_array_t                     *json;         /* rules; NULL: inherited */
     size_t                           json_buffer;
     ngx_flag_t                       error_json;
+    ngx_str_t                        header;       /* empty: off */
 
     ngx_http_retry_chain_plan_t     *plan;         /* NULL: no chain here */
     ngx_http_retry_chain_notes_t    *notes;

@@ -18,8 +18,6 @@
 #define NGX_HTTP_RETRY_CHAIN_PARK_MOVES  1000
 
 
-static ngx_atomic_t *ngx_http_retry_chain_park_gauge(
-    ngx_http_retry_chain_run_t *run);
 static void ngx_http_retry_chain_park_move_up(
     ngx_http_retry_chain_run_t *run);
 static void ngx_http_retry_chain_park_swap(ngx_http_retry_chain_run_t *run,
@@ -36,46 +34,35 @@ static void ngx_http_retry_chain_park_timer(ngx_http_retry_chain_way_t *way,
 
 /* runs of this worker that wait and have no zone */
 
-static ngx_atomic_t  ngx_http_retry_chain_park_waiting;
+static ngx_uint_t  ngx_http_retry_chain_park_waiting;
 
 
 ngx_uint_t
 ngx_http_retry_chain_park_place(ngx_http_retry_chain_run_t *run)
 {
-    ngx_uint_t                         most;
-    ngx_http_retry_chain_main_conf_t  *rcmcf;
-
-    most = run->plan->max_waiting;
-
-    if (most == NGX_CONF_UNSET_UINT) {
-        rcmcf = ngx_http_get_module_main_conf(run->request,
-                                              ngx_http_retry_chain_module);
-
-        most = run->plan->zone ? rcmcf->zone_waiting : rcmcf->worker_waiting;
-    }
-
     if (run->plan->zone) {
-        return ngx_http_retry_chain_zone_place(run->plan->zone, most);
+        return ngx_http_retry_chain_zone_place(run->plan->zone,
+                                               run->plan->max_waiting);
     }
 
-    return ngx_http_retry_chain_park_waiting < most;
-}
-
-
-static ngx_atomic_t *
-ngx_http_retry_chain_park_gauge(ngx_http_retry_chain_run_t *run)
-{
-    return run->plan->zone ? ngx_http_retry_chain_zone_gauge(run->plan->zone)
-                           : &ngx_http_retry_chain_park_waiting;
+    return ngx_http_retry_chain_park_waiting < run->plan->max_waiting;
 }
 
 
 void
 ngx_http_retry_chain_park_count(ngx_http_retry_chain_run_t *run)
 {
-    if (!run->waiting) {
-        run->waiting = 1;
-        (void) ngx_atomic_fetch_add(ngx_http_retry_chain_park_gauge(run), 1);
+    if (run->waiting) {
+        return;
+    }
+
+    run->waiting = 1;
+
+    if (run->plan->zone) {
+        ngx_http_retry_chain_zone_wait(run->plan->chain);
+
+    } else {
+        ngx_http_retry_chain_park_waiting++;
     }
 }
 
@@ -117,7 +104,13 @@ ngx_http_retry_chain_park_leave(ngx_http_retry_chain_run_t *run)
 {
     if (run->waiting) {
         run->waiting = 0;
-        (void) ngx_atomic_fetch_add(ngx_http_retry_chain_park_gauge(run), -1);
+
+        if (run->plan->zone) {
+            ngx_http_retry_chain_zone_leave(run->plan->chain);
+
+        } else {
+            ngx_http_retry_chain_park_waiting--;
+        }
     }
 
     if (!run->parked) {

@@ -106,6 +106,11 @@ typedef struct {
 typedef struct ngx_http_retry_chain_way_s  ngx_http_retry_chain_way_t;
 
 
+/* likewise: the chain as it is recorded */
+
+typedef struct ngx_http_retry_chain_chain_s  ngx_http_retry_chain_chain_t;
+
+
 /* what is made of Retry-After, RateLimit and X-RateLimit-* */
 
 typedef struct {
@@ -213,10 +218,11 @@ typedef struct {
     ngx_http_retry_chain_hints_t        hints;
     ngx_http_retry_chain_limited_e      limited;
     ngx_http_retry_chain_budget_conf_t  budget;
-    ngx_uint_t                          max_waiting;  /* UNSET: not given */
+    ngx_uint_t                          max_waiting;
 
     ngx_http_retry_chain_way_t        **ways;      /* of steps; NULL: no zone */
     void                               *zone;      /* of the ways */
+    ngx_http_retry_chain_chain_t       *chain;     /* that it is of */
 
     ngx_http_retry_chain_state_t       *states;    /* NULL: no machine */
     ngx_uint_t                          nstates;

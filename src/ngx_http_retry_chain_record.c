@@ -35,6 +35,25 @@ ngx_str_t  ngx_http_retry_chain_reason_names[] = {
 };
 
 
+/* as the results, and beyond them */
+
+ngx_str_t  ngx_http_retry_chain_next_names[] = {
+    ngx_string("success"),
+    ngx_string("exhausted"),
+    ngx_string("stopped"),
+    ngx_string("unsafe"),
+    ngx_string("deadline"),
+    ngx_string("limited"),
+    ngx_string("budget"),
+    ngx_string("overflow"),
+    ngx_string("aborted"),
+    ngx_string("bypassed"),
+    ngx_string("dry_run"),
+    ngx_string("next"),
+    ngx_string("again")
+};
+
+
 ngx_http_retry_chain_record_t *
 ngx_http_retry_chain_record_add(ngx_http_retry_chain_run_t *run,
     ngx_http_retry_chain_attempt_t *at)
@@ -66,9 +85,109 @@ ngx_http_retry_chain_record_add(ngx_http_retry_chain_run_t *run,
         record->time = ngx_current_msec - run->attempt_start;
         record->outcome = at->outcome;
         record->reason = run->reason;
+        record->next = NGX_HTTP_RETRY_CHAIN_ABORTED;
+        record->states = at->states;
     }
 
     return record;
+}
+
+
+void
+ngx_http_retry_chain_record_next(ngx_http_retry_chain_run_t *run,
+    ngx_http_retry_chain_record_t *record)
+{
+    ngx_http_retry_chain_verdict_t  *verdict;
+
+    verdict = &run->verdict;
+
+    if (verdict->retry) {
+        record->next = verdict->same ? NGX_HTTP_RETRY_CHAIN_NEXT_SAME
+                                     : NGX_HTTP_RETRY_CHAIN_NEXT_STEP;
+        return;
+    }
+
+    record->next = verdict->result;
+}
+
+
+ngx_uint_t
+ngx_http_retry_chain_record_states(ngx_http_retry_chain_run_t *run,
+    ngx_uint_t first, ngx_http_upstream_state_t **state)
+{
+    ngx_uint_t                  i, n;
+    ngx_array_t                *states;
+    ngx_http_upstream_state_t  *all;
+
+    states = run->request->upstream_states;
+
+    if (run->state == NGX_HTTP_RETRY_CHAIN_RUN_ATTEMPT
+        || run->state == NGX_HTTP_RETRY_CHAIN_RUN_WAIT)
+    {
+        states = run->attempt ? run->attempt->request->upstream_states
+                              : run->states;
+    }
+
+    if (states == NULL || first >= states->nelts) {
+        return 0;
+    }
+
+    all = states->elts;
+
+    /* a separator stands before them if others were tried before */
+
+    i = first;
+
+    if (i && all[i].peer == NULL) {
+        i++;
+    }
+
+    for (n = 0; i + n < states->nelts && all[i + n].peer; n++) {
+        /* void */
+    }
+
+    *state = &all[i];
+
+    return n;
+}
+
+
+size_t
+ngx_http_retry_chain_record_address(ngx_http_retry_chain_run_t *run,
+    ngx_http_retry_chain_record_t *record, u_char *buf, size_t len)
+{
+    u_char                     *p, *last;
+    ngx_uint_t                  i, n;
+    ngx_http_upstream_state_t  *state;
+
+    n = ngx_http_retry_chain_record_states(run, record->states, &state);
+
+    p = buf;
+    last = buf + len;
+
+    for (i = 0; i < n; i++) {
+        p = ngx_slprintf(p, last, "%s%V", i ? ", " : "", state[i].peer);
+    }
+
+    return p - buf;
+}
+
+
+off_t
+ngx_http_retry_chain_record_bytes(ngx_http_retry_chain_run_t *run,
+    ngx_http_retry_chain_record_t *record)
+{
+    off_t                       bytes;
+    ngx_uint_t                  i, n;
+    ngx_http_upstream_state_t  *state;
+
+    n = ngx_http_retry_chain_record_states(run, record->states, &state);
+
+    for (i = 0, bytes = 0; i < n; i++) {
+        bytes += state[i].bytes_received;
+    }
+
+    return bytes;
 }
 
 
@@ -187,6 +306,26 @@ ngx_http_retry_chain_record_warn(ngx_http_retry_chain_run_t *run)
                       &first->name, &record[i].step->name);
         return;
     }
+}
+
+
+/* one that answers by itself has a result as far as it has got */
+
+ngx_str_t *
+ngx_http_retry_chain_record_result(ngx_http_retry_chain_run_t *run)
+{
+    if (run->state == NGX_HTTP_RETRY_CHAIN_RUN_DONE
+        || (run->state == NGX_HTTP_RETRY_CHAIN_RUN_DIRECT
+            && run->records.nelts))
+    {
+        return &ngx_http_retry_chain_result_names[run->result];
+    }
+
+    if (run->attempt && run->attempt->relaying) {
+        return &ngx_http_retry_chain_result_names[run->verdict.result];
+    }
+
+    return NULL;
 }
 
 

@@ -29,6 +29,14 @@ typedef enum {
 } ngx_http_retry_chain_state_e;
 
 
+/* the verdict on an attempt: another one, or how the run is to end */
+
+typedef enum {
+    NGX_HTTP_RETRY_CHAIN_NEXT_STEP = NGX_HTTP_RETRY_CHAIN_DRY_RUN + 1,
+    NGX_HTTP_RETRY_CHAIN_NEXT_SAME
+} ngx_http_retry_chain_next_e;
+
+
 /* what is kept of an attempt that has ended */
 
 typedef struct {
@@ -37,6 +45,8 @@ typedef struct {
     ngx_msec_t                          time;     /* to its verdict */
     ngx_http_retry_chain_outcome_t      outcome;
     ngx_http_retry_chain_reason_e       reason;   /* of the wait */
+    ngx_uint_t                          next;     /* or a result */
+    ngx_uint_t                          states;   /* first of its own */
 } ngx_http_retry_chain_record_t;
 
 
@@ -63,6 +73,9 @@ struct ngx_http_retry_chain_run_s {
                                      /* of ngx_http_retry_chain_record_t */
     ngx_array_t                        *states;   /* of earlier attempts */
     ngx_uint_t                          first_state;   /* of a direct run */
+    ngx_uint_t                          tallied;  /* records so far */
+    volatile uint32_t                  *flying;   /* counts the attempt */
+    ngx_http_retry_chain_verdict_t     *foreseen; /* first of a dry run */
 
     /* with a ticket for the way, parked or not */
     ngx_http_retry_chain_way_t         *way;
@@ -131,6 +144,28 @@ ngx_msec_int_t ngx_http_retry_chain_record_left(
 /* milliseconds from the start to now, or to the end */
 ngx_msec_t ngx_http_retry_chain_record_time(ngx_http_retry_chain_run_t *run);
 
+/*
+ * The servers that the attempt has tried: the first of its upstream states, and
+ * how many there are.  What comes behind a separator belongs to another one.
+ */
+ngx_uint_t ngx_http_retry_chain_record_states(ngx_http_retry_chain_run_t *run,
+    ngx_uint_t first, ngx_http_upstream_state_t **state);
+
+/* the addresses of these servers as in $upstream_addr, at most "len" bytes */
+size_t ngx_http_retry_chain_record_address(ngx_http_retry_chain_run_t *run,
+    ngx_http_retry_chain_record_t *record, u_char *buf, size_t len);
+
+/* the bytes that have been received from them */
+off_t ngx_http_retry_chain_record_bytes(ngx_http_retry_chain_run_t *run,
+    ngx_http_retry_chain_record_t *record);
+
+/* the result, NULL as long as it is not known */
+ngx_str_t *ngx_http_retry_chain_record_result(ngx_http_retry_chain_run_t *run);
+
+/* notes the verdict on an attempt */
+void ngx_http_retry_chain_record_next(ngx_http_retry_chain_run_t *run,
+    ngx_http_retry_chain_record_t *record);
+
 /* "status", "error", "timeout", "invalid header" or "aborted" */
 char *ngx_http_retry_chain_record_outcome(
     ngx_http_retry_chain_outcome_t *outcome);
@@ -143,6 +178,7 @@ ngx_str_t *ngx_http_retry_chain_record_rule(ngx_http_retry_chain_run_t *run,
 
 extern ngx_str_t  ngx_http_retry_chain_result_names[];
 extern ngx_str_t  ngx_http_retry_chain_reason_names[];
+extern ngx_str_t  ngx_http_retry_chain_next_names[];
 
 
 #endif /* _NGX_HTTP_RETRY_CHAIN_RECORD_H_INCLUDED_ */

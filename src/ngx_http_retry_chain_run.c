@@ -13,6 +13,7 @@
 #include "ngx_http_retry_chain_lend.h"
 #include "ngx_http_retry_chain_park.h"
 #include "ngx_http_retry_chain_slots.h"
+#include "ngx_http_retry_chain_tally.h"
 #include "ngx_http_retry_chain_turn.h"
 
 
@@ -254,6 +255,10 @@ ngx_http_retry_chain_run_attempt(ngx_http_retry_chain_run_t *run)
     run->attempt_start = ngx_current_msec;
     run->recorded = 0;
 
+    if (run->plan->zone) {
+        ngx_http_retry_chain_tally_start(run);
+    }
+
     ngx_http_retry_chain_record_state(run, NGX_HTTP_RETRY_CHAIN_RUN_ATTEMPT);
 
     ngx_log_debug3(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
@@ -350,6 +355,7 @@ ngx_http_retry_chain_run_ended(ngx_http_retry_chain_run_t *run)
     at = run->attempt;
 
     ngx_http_retry_chain_record_untimer(run);
+    ngx_http_retry_chain_tally_stop(run);
 
     if (at->error) {
         c->error = 1;
@@ -393,6 +399,7 @@ ngx_http_retry_chain_run_cleanup(void *data)
 
     result = NGX_HTTP_RETRY_CHAIN_ABORTED;
 
+    ngx_http_retry_chain_tally_stop(run);
     ngx_http_retry_chain_park_quit(run);
 
     if (run->attempt && run->way) {

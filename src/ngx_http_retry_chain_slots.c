@@ -21,6 +21,8 @@ static ngx_uint_t ngx_http_retry_chain_slots_calls(
 static void ngx_http_retry_chain_slots_parse(ngx_http_retry_chain_run_t *run,
     ngx_http_request_t *r, ngx_uint_t status,
     ngx_http_retry_chain_hint_t *hint);
+static ngx_msec_t ngx_http_retry_chain_slots_refused(
+    ngx_http_retry_chain_run_t *run);
 static void ngx_http_retry_chain_slots_hint(ngx_http_retry_chain_run_t *run,
     ngx_http_retry_chain_attempt_t *at, ngx_http_retry_chain_hint_t *hint);
 static void ngx_http_retry_chain_slots_fields(ngx_http_request_t *r,
@@ -106,7 +108,7 @@ ngx_http_retry_chain_slots_reserve(ngx_http_retry_chain_run_t *run,
     due = ngx_http_retry_chain_pace_reserve(way->slot, &way->step->pace, now,
                                             &run->ticket);
     run->way = way;
-    way->node->used = ngx_current_msec;
+    way->node->node.used = ngx_current_msec;
 
     return ngx_http_retry_chain_slots_msec(due, now);
 }
@@ -318,6 +320,13 @@ ngx_http_retry_chain_slots_foresee(ngx_http_retry_chain_run_t *run,
 
     ngx_http_retry_chain_slots_parse(run, r, outcome->status, &hint);
 
+    if (!hint.limited && outcome->status == 429 && run->plan->ways
+        && !run->plan->hints.off)
+    {
+        hint.limited = 1;
+        hint.delay = ngx_http_retry_chain_slots_refused(run);
+    }
+
     for (i = 0; hint.limited && i < run->plan->nsteps; i++) {
 
         if (i == run->place.step || run->plan->hints.chain) {
@@ -325,6 +334,33 @@ ngx_http_retry_chain_slots_foresee(ngx_http_retry_chain_run_t *run,
             ways->hinted |= (uint32_t) 1 << i;
         }
     }
+}
+
+
+/* for how long a refusal without a hint would limit the way out */
+
+static ngx_msec_t
+ngx_http_retry_chain_slots_refused(ngx_http_retry_chain_run_t *run)
+{
+    ngx_msec_t                    delay;
+    ngx_uint_t                    n;
+    ngx_http_retry_chain_slot_t  *slot;
+
+    slot = run->plan->ways[run->place.step]->slot;
+
+    if (ngx_http_retry_chain_pace_limited(slot,
+                                          ngx_http_retry_chain_zone_now()))
+    {
+        return 0;
+    }
+
+    delay = run->plan->hints.spacing;
+
+    for (n = slot->refused; n && delay < run->plan->hints.max; n--) {
+        delay *= 2;
+    }
+
+    return ngx_min(delay, run->plan->hints.max);
 }
 
 
@@ -374,6 +410,11 @@ ngx_http_retry_chain_slots_hint(ngx_http_retry_chain_run_t *run,
 
     if (hint->delay == 0) {
         return;
+    }
+
+    if (plan->ways && hint->source != NGX_HTTP_RETRY_CHAIN_HINT_NONE) {
+        ngx_http_retry_chain_count_add(
+                         &plan->ways[run->place.step]->node->count.hints, 1);
     }
 
     /* the time of this turn of the event loop is too early for a promise */

@@ -14,6 +14,7 @@
 #include "ngx_http_retry_chain_page.h"
 #include "ngx_http_retry_chain_park.h"
 #include "ngx_http_retry_chain_slots.h"
+#include "ngx_http_retry_chain_tally.h"
 #include "ngx_http_retry_chain_zone.h"
 
 
@@ -76,6 +77,7 @@ ngx_http_retry_chain_turn_first(ngx_http_retry_chain_run_t *run)
                                   ngx_http_retry_chain_record_left(run),
                                   &run->verdict);
 
+        ngx_http_retry_chain_tally_skips(run, &ways, &run->verdict);
         ngx_http_retry_chain_turn_reserve(run);
 
         run->due = ngx_current_msec + run->verdict.delay;
@@ -144,6 +146,11 @@ ngx_http_retry_chain_turn_judge(ngx_http_retry_chain_run_t *run,
 
     if (record) {
         record->outcome.json = run->verdict.json;
+        ngx_http_retry_chain_record_next(run, record);
+
+        if (run->plan->zone) {
+            ngx_http_retry_chain_tally_attempts(run);
+        }
 
         ngx_http_retry_chain_record_log(run, record);
         return;
@@ -202,6 +209,10 @@ ngx_http_retry_chain_turn_decide(ngx_http_retry_chain_run_t *run,
 
     if (run->late && verdict->result == NGX_HTTP_RETRY_CHAIN_EXHAUSTED) {
         verdict->result = NGX_HTTP_RETRY_CHAIN_DEADLINE;
+    }
+
+    if (run->plan->ways) {
+        ngx_http_retry_chain_tally_skips(run, &ways, verdict);
     }
 
     ngx_http_retry_chain_turn_reserve(run);
@@ -465,6 +476,8 @@ ngx_http_retry_chain_turn_wake(ngx_http_retry_chain_run_t *run)
         ngx_http_retry_chain_pick(plan, &run->place, &ways, 0,
                                   ngx_http_retry_chain_record_left(run),
                                   verdict);
+
+        ngx_http_retry_chain_tally_skips(run, &ways, verdict);
     }
 
     ngx_http_retry_chain_turn_reserve(run);

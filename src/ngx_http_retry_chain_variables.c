@@ -12,10 +12,10 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 #include <ngx_http.h>
-#include <cjson/cJSON.h>
 #include "ngx_http_retry_chain_direct.h"
 #include "ngx_http_retry_chain_run.h"
 #include "ngx_http_retry_chain_slots.h"
+#include "ngx_http_retry_chain_trail.h"
 #include "ngx_http_retry_chain_variables.h"
 
 
@@ -51,8 +51,6 @@ static ngx_http_retry_chain_attempt_t *ngx_http_retry_chain_variable_at(
     ngx_http_request_t *r);
 static ngx_http_retry_chain_run_t *ngx_http_retry_chain_variable_run(
     ngx_http_request_t *r);
-static ngx_uint_t ngx_http_retry_chain_variable_ended(
-    ngx_http_retry_chain_run_t *run);
 static ngx_int_t ngx_http_retry_chain_variable_thousandths(
     ngx_http_request_t *r, ngx_http_variable_value_t *v, uint64_t n);
 static ngx_int_t ngx_http_retry_chain_variable_set(ngx_http_variable_value_t *v,
@@ -65,7 +63,6 @@ static u_char *ngx_http_retry_chain_item_wait(u_char *p,
     ngx_http_retry_chain_record_t *record);
 static u_char *ngx_http_retry_chain_item_reason(u_char *p,
     ngx_http_retry_chain_record_t *record);
-static cJSON *ngx_http_retry_chain_trail(ngx_http_retry_chain_run_t *run);
 
 
 static ngx_http_variable_t  ngx_http_retry_chain_vars[] = {
@@ -412,13 +409,9 @@ ngx_http_retry_chain_variable_result(ngx_http_request_t *r,
         ngx_http_retry_chain_direct_note(run);
     }
 
-    if (ngx_http_retry_chain_variable_ended(run)) {
-        name = &ngx_http_retry_chain_result_names[run->result];
+    name = ngx_http_retry_chain_record_result(run);
 
-    } else if (run->attempt && run->attempt->relaying) {
-        name = &ngx_http_retry_chain_result_names[run->verdict.result];
-
-    } else {
+    if (name == NULL) {
         v->not_found = 1;
         return NGX_OK;
     }
@@ -449,10 +442,7 @@ static ngx_int_t
 ngx_http_retry_chain_variable_trail(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data)
 {
-    char                        *text;
-    cJSON                       *trail;
-    u_char                      *p;
-    size_t                       len;
+    ngx_str_t                    text;
     ngx_http_retry_chain_run_t  *run;
 
     run = ngx_http_retry_chain_variable_run(r);
@@ -462,114 +452,11 @@ ngx_http_retry_chain_variable_trail(ngx_http_request_t *r,
         return NGX_OK;
     }
 
-    trail = ngx_http_retry_chain_trail(run);
-    if (trail == NULL) {
+    if (ngx_http_retry_chain_trail(run, &text) != NGX_OK) {
         return NGX_ERROR;
     }
 
-    text = cJSON_PrintUnformatted(trail);
-
-    cJSON_Delete(trail);
-
-    if (text == NULL) {
-        return NGX_ERROR;
-    }
-
-    len = ngx_strlen(text);
-    p = ngx_pnalloc(r->pool, len);
-
-    if (p) {
-        ngx_memcpy(p, text, len);
-    }
-
-    cJSON_free(text);
-
-    if (p == NULL) {
-        return NGX_ERROR;
-    }
-
-    return ngx_http_retry_chain_variable_set(v, p, len);
-}
-
-
-static cJSON *
-ngx_http_retry_chain_trail(ngx_http_retry_chain_run_t *run)
-{
-    cJSON                          *trail, *attempts, *item;
-    ngx_str_t                      *name;
-    ngx_uint_t                      i;
-    ngx_http_retry_chain_record_t  *record;
-
-    trail = cJSON_CreateObject();
-    if (trail == NULL) {
-        return NULL;
-    }
-
-    if (ngx_http_retry_chain_variable_ended(run)) {
-        name = &ngx_http_retry_chain_result_names[run->result];
-
-        if (cJSON_AddStringToObject(trail, "result", (char *) name->data)
-            == NULL)
-        {
-            goto failed;
-        }
-    }
-
-    if (cJSON_AddNumberToObject(trail, "time",
-                         (double) ngx_http_retry_chain_record_time(run) / 1000)
-        == NULL)
-    {
-        goto failed;
-    }
-
-    attempts = cJSON_AddArrayToObject(trail, "attempts");
-    if (attempts == NULL) {
-        goto failed;
-    }
-
-    record = run->records.elts;
-
-    for (i = 0; i < run->records.nelts; i++) {
-
-        item = cJSON_CreateObject();
-
-        if (item == NULL || !cJSON_AddItemToArray(attempts, item)) {
-            cJSON_Delete(item);
-            goto failed;
-        }
-
-        /* names of steps come from the configuration and end with a zero */
-
-        if (cJSON_AddStringToObject(item, "step",
-                                    (char *) record[i].step->name.data) == NULL
-            || cJSON_AddStringToObject(item, "outcome",
-                        ngx_http_retry_chain_record_outcome(&record[i].outcome))
-               == NULL
-            || cJSON_AddNumberToObject(item, "status",
-                                       (double) record[i].outcome.status)
-               == NULL
-            || cJSON_AddNumberToObject(item, "wait",
-                                       (double) record[i].wait / 1000)
-               == NULL
-            || cJSON_AddStringToObject(item, "reason",
-                  (char *) ngx_http_retry_chain_reason_names[record[i].reason]
-                           .data)
-               == NULL
-            || cJSON_AddNumberToObject(item, "time",
-                                       (double) record[i].time / 1000)
-               == NULL)
-        {
-            goto failed;
-        }
-    }
-
-    return trail;
-
-failed:
-
-    cJSON_Delete(trail);
-
-    return NULL;
+    return ngx_http_retry_chain_variable_set(v, text.data, text.len);
 }
 
 
@@ -616,17 +503,6 @@ ngx_http_retry_chain_variable_run(ngx_http_request_t *r)
     }
 
     return run;
-}
-
-
-/* the result is known, of a run that answers by itself as far as it has got */
-
-static ngx_uint_t
-ngx_http_retry_chain_variable_ended(ngx_http_retry_chain_run_t *run)
-{
-    return run->state == NGX_HTTP_RETRY_CHAIN_RUN_DONE
-           || (run->state == NGX_HTTP_RETRY_CHAIN_RUN_DIRECT
-               && run->records.nelts);
 }
 
 

@@ -10,223 +10,47 @@
 #include "ngx_http_retry_chain_zone.h"
 
 
-static ngx_int_t ngx_http_retry_chain_zone_check(ngx_conf_t *cf,
-    ngx_str_t *name, size_t size);
-static ngx_http_retry_chain_way_t *ngx_http_retry_chain_zone_way(
-    ngx_conf_t *cf, ngx_http_retry_chain_zone_t *zone,
-    ngx_http_retry_chain_step_t *step);
-static ngx_int_t ngx_http_retry_chain_zone_init(ngx_shm_zone_t *shm_zone,
-    void *data);
+/* of every so many runs one is kept longer, of failed and of slow ones each */
+
+#define NGX_HTTP_RETRY_CHAIN_KEPT      8
+#define NGX_HTTP_RETRY_CHAIN_MIN_KEPT  4
+#define NGX_HTTP_RETRY_CHAIN_MAX_KEPT  64
+
+/* the most nodes whose attempts in flight or runs that wait are known */
+
+#define NGX_HTTP_RETRY_CHAIN_MAX_CELLS  512
+
+
+static ngx_int_t ngx_http_retry_chain_zone_create(ngx_log_t *log,
+    ngx_http_retry_chain_zone_t *zone, size_t size);
+static ngx_int_t ngx_http_retry_chain_zone_rings(
+    ngx_http_retry_chain_zone_t *zone, size_t size);
+static void ngx_http_retry_chain_zone_desks(ngx_http_retry_chain_zone_t *zone);
 static ngx_int_t ngx_http_retry_chain_zone_nodes(ngx_log_t *log,
     ngx_http_retry_chain_zone_t *zone);
 static ngx_http_retry_chain_node_t *ngx_http_retry_chain_zone_find(
-    ngx_http_retry_chain_zone_t *zone, ngx_str_t *name);
+    ngx_http_retry_chain_zone_t *zone, ngx_str_t *name, ngx_uint_t chain);
 static ngx_http_retry_chain_node_t *ngx_http_retry_chain_zone_node(
-    ngx_log_t *log, ngx_http_retry_chain_zone_t *zone, ngx_str_t *name);
+    ngx_log_t *log, ngx_http_retry_chain_zone_t *zone, ngx_str_t *name,
+    ngx_uint_t chain);
+static uint32_t ngx_http_retry_chain_zone_cell(
+    ngx_http_retry_chain_zone_t *zone);
 static ngx_http_retry_chain_node_t *ngx_http_retry_chain_zone_evict(
     ngx_http_retry_chain_zone_t *zone);
 static ngx_uint_t ngx_http_retry_chain_zone_uses(
     ngx_http_retry_chain_zone_t *zone, ngx_http_retry_chain_node_t *node);
 
 
-ngx_shm_zone_t *
-ngx_http_retry_chain_zone_add(ngx_conf_t *cf, ngx_str_t *name, size_t size,
-    void *tag)
-{
-    ngx_shm_zone_t               *shm_zone;
-    ngx_http_retry_chain_zone_t  *zone;
-
-    shm_zone = ngx_shared_memory_add(cf, name, size, tag);
-    if (shm_zone == NULL) {
-        return NULL;
-    }
-
-    if (size && ngx_http_retry_chain_zone_check(cf, name, size) != NGX_OK) {
-        return NULL;
-    }
-
-    if (shm_zone->data) {
-        return shm_zone;
-    }
-
-    zone = ngx_pcalloc(cf->pool, sizeof(ngx_http_retry_chain_zone_t));
-    if (zone == NULL) {
-        return NULL;
-    }
-
-    if (ngx_array_init(&zone->ways, cf->pool, 4,
-                       sizeof(ngx_http_retry_chain_way_t *))
-        != NGX_OK)
-    {
-        return NULL;
-    }
-
-    zone->name = *name;
-
-    shm_zone->init = ngx_http_retry_chain_zone_init;
-    shm_zone->data = zone;
-
-    return shm_zone;
-}
-
-
-/* nginx would start with an empty zone of the new size */
-
-static ngx_int_t
-ngx_http_retry_chain_zone_check(ngx_conf_t *cf, ngx_str_t *name, size_t size)
-{
-    ngx_uint_t        i;
-    ngx_list_part_t  *part;
-    ngx_shm_zone_t   *old;
-
-    if (ngx_is_init_cycle(cf->cycle->old_cycle)) {
-        return NGX_OK;
-    }
-
-    part = &cf->cycle->old_cycle->shared_memory.part;
-    old = part->elts;
-
-    for (i = 0; /* void */; i++) {
-
-        if (i >= part->nelts) {
-            if (part->next == NULL) {
-                return NGX_OK;
-            }
-
-            part = part->next;
-            old = part->elts;
-            i = 0;
-        }
-
-        if (old[i].shm.name.len != name->len
-            || ngx_strncmp(old[i].shm.name.data, name->data, name->len) != 0)
-        {
-            continue;
-        }
-
-        if (old[i].shm.size != size) {
-            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                               "the size of zone \"%V\" is %uz while it is "
-                               "%uz in the running configuration: it cannot be "
-                               "changed by a reload, use another name",
-                               name, size, old[i].shm.size);
-            return NGX_ERROR;
-        }
-
-        return NGX_OK;
-    }
-}
-
-
 ngx_int_t
-ngx_http_retry_chain_zone_use(ngx_conf_t *cf, ngx_shm_zone_t *shm_zone,
-    ngx_http_retry_chain_plan_t *plan)
-{
-    ngx_uint_t                    i;
-    ngx_http_retry_chain_zone_t  *zone;
-
-    plan->ways = ngx_palloc(cf->pool, plan->nsteps
-                                      * sizeof(ngx_http_retry_chain_way_t *));
-    if (plan->ways == NULL) {
-        return NGX_ERROR;
-    }
-
-    for (i = 0; i < plan->nsteps; i++) {
-        plan->ways[i] = ngx_http_retry_chain_zone_way(cf, shm_zone->data,
-                                                      &plan->steps[i]);
-        if (plan->ways[i] == NULL) {
-            return NGX_ERROR;
-        }
-    }
-
-    zone = shm_zone->data;
-
-    if (plan->budget.window) {
-
-        if (zone->window && zone->window != plan->budget.window) {
-            ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
-                          "the budget of the chain that starts with \"%V\" in "
-                          "%V:%ui has another \"window\" than others with "
-                          "zone \"%V\"",
-                          &plan->steps[0].name, &plan->steps[0].file,
-                          plan->steps[0].line, &zone->name);
-            return NGX_ERROR;
-        }
-
-        zone->window = plan->budget.window;
-    }
-
-    plan->zone = zone;
-
-    return NGX_OK;
-}
-
-
-static ngx_http_retry_chain_way_t *
-ngx_http_retry_chain_zone_way(ngx_conf_t *cf, ngx_http_retry_chain_zone_t *zone,
-    ngx_http_retry_chain_step_t *step)
-{
-    ngx_uint_t                     i;
-    ngx_http_retry_chain_way_t    *way, **ways;
-    ngx_http_retry_chain_step_t   *other;
-
-    ways = zone->ways.elts;
-
-    for (i = 0; i < zone->ways.nelts; i++) {
-        other = ways[i]->step;
-
-        if (other->name.len != step->name.len
-            || ngx_strncmp(other->name.data, step->name.data, step->name.len)
-               != 0)
-        {
-            continue;
-        }
-
-        if (other->pace.rate != step->pace.rate
-            || other->pace.burst != step->pace.burst
-            || other->pace.automatic != step->pace.automatic)
-        {
-            ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
-                          "step \"%V\" in %V:%ui has another \"rate\" or "
-                          "\"burst\" than in %V:%ui, with the same zone "
-                          "\"%V\"",
-                          &step->name, &step->file, step->line, &other->file,
-                          other->line, &zone->name);
-            return NULL;
-        }
-
-        return ways[i];
-    }
-
-    way = ngx_pcalloc(cf->pool, sizeof(ngx_http_retry_chain_way_t));
-    if (way == NULL) {
-        return NULL;
-    }
-
-    ways = ngx_array_push(&zone->ways);
-    if (ways == NULL) {
-        return NULL;
-    }
-
-    *ways = way;
-
-    way->step = step;
-    ngx_queue_init(&way->parked);
-    ngx_queue_init(&way->late);
-
-    return way;
-}
-
-
-static ngx_int_t
 ngx_http_retry_chain_zone_init(ngx_shm_zone_t *shm_zone, void *data)
 {
-    size_t                        len;
     ngx_int_t                     rc;
+    ngx_log_t                    *log;
     ngx_http_retry_chain_zone_t  *zone, *old;
 
     zone = shm_zone->data;
     old = data;
+    log = shm_zone->shm.log;
 
     zone->shpool = (ngx_slab_pool_t *) shm_zone->shm.addr;
 
@@ -237,33 +61,30 @@ ngx_http_retry_chain_zone_init(ngx_shm_zone_t *shm_zone, void *data)
     } else if (shm_zone->shm.exists) {
         zone->sh = zone->shpool->data;
 
-    } else {
-        zone->sh = ngx_slab_calloc(zone->shpool,
-                                   sizeof(ngx_http_retry_chain_shared_t));
-        if (zone->sh == NULL) {
-            ngx_log_error(NGX_LOG_EMERG, shm_zone->shm.log, 0,
-                          "zone \"%V\" is too small", &zone->name);
-            return NGX_ERROR;
-        }
+    } else if (ngx_http_retry_chain_zone_create(log, zone, shm_zone->shm.size)
+               != NGX_OK)
+    {
+        ngx_log_error(NGX_LOG_EMERG, log, 0, "zone \"%V\" is too small",
+                      &zone->name);
+        return NGX_ERROR;
+    }
 
-        zone->shpool->data = zone->sh;
-
-        len = sizeof(" in retry_chain_zone \"\"") + zone->name.len;
-
-        zone->shpool->log_ctx = ngx_slab_alloc(zone->shpool, len);
-        if (zone->shpool->log_ctx == NULL) {
-            return NGX_ERROR;
-        }
-
-        ngx_sprintf(zone->shpool->log_ctx, " in retry_chain_zone \"%V\"%Z",
-                    &zone->name);
-
-        zone->shpool->log_nomem = 0;
+    if (zone->history != NGX_CONF_UNSET_UINT
+        && zone->history != zone->sh->history)
+    {
+        ngx_log_error(NGX_LOG_EMERG, log, 0,
+                      "the \"history\" of zone \"%V\" is %ui while it is %ui "
+                      "in the running configuration: it cannot be changed by a "
+                      "reload, use another name",
+                      &zone->name, zone->history, zone->sh->history);
+        return NGX_ERROR;
     }
 
     ngx_shmtx_lock(&zone->shpool->mutex);
 
-    rc = ngx_http_retry_chain_zone_nodes(shm_zone->shm.log, zone);
+    rc = ngx_http_retry_chain_zone_nodes(log, zone);
+
+    ngx_http_retry_chain_zone_desks(zone);
 
     ngx_shmtx_unlock(&zone->shpool->mutex);
 
@@ -274,41 +95,155 @@ ngx_http_retry_chain_zone_init(ngx_shm_zone_t *shm_zone, void *data)
 
 
 static ngx_int_t
+ngx_http_retry_chain_zone_create(ngx_log_t *log,
+    ngx_http_retry_chain_zone_t *zone, size_t size)
+{
+    size_t  len;
+
+    zone->sh = ngx_slab_calloc(zone->shpool,
+                               sizeof(ngx_http_retry_chain_shared_t));
+    if (zone->sh == NULL) {
+        return NGX_ERROR;
+    }
+
+    zone->shpool->data = zone->sh;
+
+    len = sizeof(" in retry_chain_zone \"\"") + zone->name.len;
+
+    zone->shpool->log_ctx = ngx_slab_alloc(zone->shpool, len);
+    if (zone->shpool->log_ctx == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_sprintf(zone->shpool->log_ctx, " in retry_chain_zone \"%V\"%Z",
+                &zone->name);
+
+    zone->shpool->log_nomem = 0;
+
+    zone->sh->desks.cells = ngx_min(size
+                                    / sizeof(ngx_http_retry_chain_any_node_t),
+                                    NGX_HTTP_RETRY_CHAIN_MAX_CELLS);
+
+    return ngx_http_retry_chain_zone_rings(zone, size);
+}
+
+
+/* unless it is said, the history takes a third of the zone at the most */
+
+static ngx_int_t
+ngx_http_retry_chain_zone_rings(ngx_http_retry_chain_zone_t *zone, size_t size)
+{
+    ngx_uint_t                          n, kept;
+    ngx_http_retry_chain_ring_entry_t  *entry;
+
+    n = zone->history;
+
+    if (n == NGX_CONF_UNSET_UINT) {
+        n = size / 3 / sizeof(ngx_http_retry_chain_ring_entry_t);
+        n = n * NGX_HTTP_RETRY_CHAIN_KEPT / (NGX_HTTP_RETRY_CHAIN_KEPT + 2);
+        n = ngx_min(n, NGX_HTTP_RETRY_CHAIN_HISTORY);
+    }
+
+    zone->sh->history = n;
+
+    if (n == 0) {
+        return NGX_OK;
+    }
+
+    kept = ngx_min(ngx_max(n / NGX_HTTP_RETRY_CHAIN_KEPT,
+                           NGX_HTTP_RETRY_CHAIN_MIN_KEPT),
+                   NGX_HTTP_RETRY_CHAIN_MAX_KEPT);
+
+    entry = ngx_slab_calloc(zone->shpool,
+                            (n + 2 * kept)
+                            * sizeof(ngx_http_retry_chain_ring_entry_t));
+    if (entry == NULL) {
+        return NGX_ERROR;
+    }
+
+    zone->sh->recent.entries = entry;
+    zone->sh->recent.size = n;
+
+    zone->sh->failed.entries = entry + n;
+    zone->sh->failed.size = kept;
+
+    zone->sh->slow.entries = entry + n + kept;
+    zone->sh->slow.size = kept;
+
+    return NGX_OK;
+}
+
+
+/*
+ * Two for each worker and some for processes that only begin like one, so that
+ * none is missing after a reload; with more of them a worker makes its own.
+ */
+
+static void
+ngx_http_retry_chain_zone_desks(ngx_http_retry_chain_zone_t *zone)
+{
+    ngx_core_conf_t  *ccf;
+
+    ccf = (ngx_core_conf_t *) ngx_get_conf(zone->cycle->conf_ctx,
+                                           ngx_core_module);
+
+    (void) ngx_http_retry_chain_desk_make_locked(zone->shpool,
+                                     &zone->sh->desks,
+                                     2 * ngx_max(ccf->worker_processes, 1) + 2);
+}
+
+
+static ngx_int_t
 ngx_http_retry_chain_zone_nodes(ngx_log_t *log,
     ngx_http_retry_chain_zone_t *zone)
 {
-    uint64_t                       now;
-    ngx_uint_t                     i;
-    ngx_http_retry_chain_way_t   **ways;
-    ngx_http_retry_chain_node_t   *node;
+    ngx_uint_t                       i;
+    ngx_http_retry_chain_way_t     **ways;
+    ngx_http_retry_chain_chain_t   **chains;
 
     ways = zone->ways.elts;
+    chains = zone->chains.elts;
 
     /* those that are there first, so that none of them is evicted */
 
     for (i = 0; i < zone->ways.nelts; i++) {
-        ways[i]->node = ngx_http_retry_chain_zone_find(zone,
-                                                       &ways[i]->step->name);
+        ways[i]->node = (ngx_http_retry_chain_step_node_t *)
+            ngx_http_retry_chain_zone_find(zone, &ways[i]->step->name, 0);
+    }
+
+    for (i = 0; i < zone->chains.nelts; i++) {
+        chains[i]->node = (ngx_http_retry_chain_chain_node_t *)
+            ngx_http_retry_chain_zone_find(zone, &chains[i]->name, 1);
     }
 
     for (i = 0; i < zone->ways.nelts; i++) {
-        node = ways[i]->node;
 
-        if (node == NULL) {
-            node = ngx_http_retry_chain_zone_node(log, zone,
-                                                  &ways[i]->step->name);
-            if (node == NULL) {
+        if (ways[i]->node == NULL) {
+            ways[i]->node = (ngx_http_retry_chain_step_node_t *)
+                ngx_http_retry_chain_zone_node(log, zone,
+                                               &ways[i]->step->name, 0);
+            if (ways[i]->node == NULL) {
                 return NGX_ERROR;
             }
-
-            ways[i]->node = node;
         }
 
-        ways[i]->slot = &node->slot;
+        ways[i]->slot = &ways[i]->node->slot;
 
-        now = ngx_http_retry_chain_zone_now();
+        ngx_http_retry_chain_pace_init(ways[i]->slot, &ways[i]->step->pace,
+                                       ngx_http_retry_chain_zone_now());
+    }
 
-        ngx_http_retry_chain_pace_init(&node->slot, &ways[i]->step->pace, now);
+    for (i = 0; i < zone->chains.nelts; i++) {
+
+        if (chains[i]->node == NULL) {
+            chains[i]->node = (ngx_http_retry_chain_chain_node_t *)
+                ngx_http_retry_chain_zone_node(log, zone, &chains[i]->name, 1);
+            if (chains[i]->node == NULL) {
+                return NGX_ERROR;
+            }
+        }
+
+        chains[i]->node->node.used = ngx_current_msec;
     }
 
     return NGX_OK;
@@ -317,12 +252,13 @@ ngx_http_retry_chain_zone_nodes(ngx_log_t *log,
 
 static ngx_http_retry_chain_node_t *
 ngx_http_retry_chain_zone_find(ngx_http_retry_chain_zone_t *zone,
-    ngx_str_t *name)
+    ngx_str_t *name, ngx_uint_t chain)
 {
     ngx_http_retry_chain_node_t  *node;
 
     for (node = zone->sh->nodes; node; node = node->next) {
-        if (node->name.len == name->len
+        if (node->chain == chain
+            && node->name.len == name->len
             && ngx_memcmp(node->name.data, name->data, name->len) == 0)
         {
             return node;
@@ -335,25 +271,20 @@ ngx_http_retry_chain_zone_find(ngx_http_retry_chain_zone_t *zone,
 
 static ngx_http_retry_chain_node_t *
 ngx_http_retry_chain_zone_node(ngx_log_t *log,
-    ngx_http_retry_chain_zone_t *zone, ngx_str_t *name)
+    ngx_http_retry_chain_zone_t *zone, ngx_str_t *name, ngx_uint_t chain)
 {
-    u_char                       *data;
+    size_t                        size;
     ngx_http_retry_chain_node_t  *node;
 
-    for ( ;; ) {
-        data = ngx_slab_alloc_locked(zone->shpool, name->len);
-        node = ngx_slab_calloc_locked(zone->shpool,
-                                      sizeof(ngx_http_retry_chain_node_t));
-        if (data && node) {
-            break;
-        }
+    /* the name lies behind it: up to 300 bytes cost nothing */
 
-        if (data) {
-            ngx_slab_free_locked(zone->shpool, data);
-        }
+    size = sizeof(ngx_http_retry_chain_any_node_t);
+
+    for ( ;; ) {
+        node = ngx_slab_calloc_locked(zone->shpool, size + name->len);
 
         if (node) {
-            ngx_slab_free_locked(zone->shpool, node);
+            break;
         }
 
         node = ngx_http_retry_chain_zone_evict(zone);
@@ -368,19 +299,22 @@ ngx_http_retry_chain_zone_node(ngx_log_t *log,
             zone->evicted = 1;
 
             ngx_log_error(NGX_LOG_WARN, log, 0,
-                          "zone \"%V\" is full, forgot step \"%V\" that was "
-                          "not used longest", &zone->name, &node->name);
+                          "zone \"%V\" is full, forgot %s \"%V\" that was "
+                          "not used longest", &zone->name,
+                          node->chain ? "chain" : "step", &node->name);
         }
 
-        ngx_slab_free_locked(zone->shpool, node->name.data);
         ngx_slab_free_locked(zone->shpool, node);
     }
 
-    ngx_memcpy(data, name->data, name->len);
-
     node->name.len = name->len;
-    node->name.data = data;
+    node->name.data = (u_char *) node + size;
+    ngx_memcpy(node->name.data, name->data, name->len);
+
     node->used = ngx_current_msec;
+    node->chain = chain;
+    node->id = ++zone->sh->ids;
+    node->cell = ngx_http_retry_chain_zone_cell(zone);
 
     node->next = zone->sh->nodes;
     zone->sh->nodes = node;
@@ -389,11 +323,36 @@ ngx_http_retry_chain_zone_node(ngx_log_t *log,
 }
 
 
+/* the first cell that no other node has, or the one for all the rest */
+
+static uint32_t
+ngx_http_retry_chain_zone_cell(ngx_http_retry_chain_zone_t *zone)
+{
+    uint32_t                      cell;
+    ngx_http_retry_chain_node_t  *node;
+
+    for (cell = 0; cell < zone->sh->desks.cells; cell++) {
+
+        for (node = zone->sh->nodes; node; node = node->next) {
+            if (node->cell == cell) {
+                break;
+            }
+        }
+
+        if (node == NULL) {
+            break;
+        }
+    }
+
+    return cell;
+}
+
+
 /*
  * Takes the one that was not used longest out of the list, but none of this
  * configuration or of the one before it, which goes on if this one fails.
  * Workers of even older ones may still write to it: they harm nothing but the
- * figures of who gets the memory, it is used for slots only.
+ * figures of who gets the memory, it is used for nodes only.
  */
 
 static ngx_http_retry_chain_node_t *
@@ -431,13 +390,22 @@ static ngx_uint_t
 ngx_http_retry_chain_zone_uses(ngx_http_retry_chain_zone_t *zone,
     ngx_http_retry_chain_node_t *node)
 {
-    ngx_uint_t                    i;
-    ngx_http_retry_chain_way_t  **ways;
+    ngx_uint_t                      i;
+    ngx_http_retry_chain_way_t    **ways;
+    ngx_http_retry_chain_chain_t  **chains;
 
     ways = zone->ways.elts;
 
     for (i = 0; i < zone->ways.nelts; i++) {
-        if (ways[i]->node == node) {
+        if (ways[i]->node && &ways[i]->node->node == node) {
+            return 1;
+        }
+    }
+
+    chains = zone->chains.elts;
+
+    for (i = 0; i < zone->chains.nelts; i++) {
+        if (chains[i]->node && &chains[i]->node->node == node) {
             return 1;
         }
     }
@@ -446,27 +414,31 @@ ngx_http_retry_chain_zone_uses(ngx_http_retry_chain_zone_t *zone,
 }
 
 
-void
-ngx_http_retry_chain_zone_begin(ngx_http_retry_chain_zone_t *zone)
+ngx_int_t
+ngx_http_retry_chain_zone_begin(ngx_http_retry_chain_zone_t *zone,
+    ngx_cycle_t *cycle)
 {
-    ngx_atomic_uint_t  n;
+    ngx_shmtx_lock(&zone->shpool->mutex);
 
-    *ngx_http_retry_chain_zone_gauge(zone) = 0;
-    zone->sh->pids[ngx_process_slot] = ngx_pid;
+    zone->desk = ngx_http_retry_chain_desk_take_locked(zone->shpool,
+                                                       &zone->sh->desks,
+                                                       ngx_pid);
 
-    do {
-        n = zone->sh->processes;
+    ngx_shmtx_unlock(&zone->shpool->mutex);
 
-    } while (n <= (ngx_atomic_uint_t) ngx_process_slot
-             && !ngx_atomic_cmp_set(&zone->sh->processes, n,
-                                    ngx_process_slot + 1));
-}
+    if (zone->desk) {
+        return NGX_OK;
+    }
 
+    ngx_log_error(NGX_LOG_ERR, cycle->log, 0,
+                  "zone \"%V\" is full, what this worker has under way is "
+                  "not known to others", &zone->name);
 
-ngx_atomic_t *
-ngx_http_retry_chain_zone_gauge(ngx_http_retry_chain_zone_t *zone)
-{
-    return &zone->sh->waiting[ngx_process_slot];
+    zone->desk = ngx_pcalloc(cycle->pool,
+                             sizeof(ngx_http_retry_chain_desk_t)
+                             + zone->sh->desks.cells * sizeof(uint32_t));
+
+    return zone->desk ? NGX_OK : NGX_ERROR;
 }
 
 
@@ -474,32 +446,36 @@ ngx_uint_t
 ngx_http_retry_chain_zone_place(ngx_http_retry_chain_zone_t *zone,
     ngx_uint_t most)
 {
-    ngx_uint_t  i, n;
+    ngx_uint_t                    n;
+    ngx_http_retry_chain_desk_t  *desk;
 
     n = 0;
 
-    for (i = 0; i < zone->sh->processes; i++) {
-        n += zone->sh->waiting[i];
+    for (desk = zone->sh->desks.desks; desk; desk = desk->next) {
+        n += desk->waiting;
     }
 
     if (n < most) {
         return 1;
     }
 
-    /* a worker of an old configuration may have been killed, too */
+    /* a worker may have been killed */
 
-    n = 0;
+    return ngx_http_retry_chain_desk_waiting(&zone->sh->desks) < most;
+}
 
-    for (i = 0; i < zone->sh->processes; i++) {
 
-        if (zone->sh->waiting[i]
-            && kill(zone->sh->pids[i], 0) == -1 && ngx_errno == NGX_ESRCH)
-        {
-            zone->sh->waiting[i] = 0;
-        }
+void
+ngx_http_retry_chain_zone_wait(ngx_http_retry_chain_chain_t *chain)
+{
+    chain->zone->desk->waiting++;
+    chain->zone->desk->cells[chain->node->node.cell]++;
+}
 
-        n += zone->sh->waiting[i];
-    }
 
-    return n < most;
+void
+ngx_http_retry_chain_zone_leave(ngx_http_retry_chain_chain_t *chain)
+{
+    chain->zone->desk->waiting--;
+    chain->zone->desk->cells[chain->node->node.cell]--;
 }

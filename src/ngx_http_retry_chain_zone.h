@@ -5,9 +5,10 @@
 
 
 /*
- * Shared memory: the slots of ways out, by zone and name of the step, and how
- * many runs wait.  Slots are found while the configuration is read; at run time
- * nothing is allocated and no lock is taken.
+ * Shared memory: by zone and name, the slots and counters of steps and the
+ * counters of chains; recent runs, and how many wait.  What is named lies in
+ * nodes, which are found while the configuration is read; at run time nothing
+ * is allocated and no lock is taken.
  */
 
 
@@ -19,6 +20,13 @@
 #include <ngx_core.h>
 #include <ngx_event.h>
 #include "ngx_http_retry_chain_plan.h"
+#include "ngx_http_retry_chain_count.h"
+#include "ngx_http_retry_chain_desk.h"
+#include "ngx_http_retry_chain_ring.h"
+
+
+#define NGX_HTTP_RETRY_CHAIN_HISTORY      256
+#define NGX_HTTP_RETRY_CHAIN_MAX_HISTORY  4096
 
 
 typedef struct ngx_http_retry_chain_node_s  ngx_http_retry_chain_node_t;
@@ -26,30 +34,59 @@ typedef struct ngx_http_retry_chain_node_s  ngx_http_retry_chain_node_t;
 struct ngx_http_retry_chain_node_s {
     ngx_http_retry_chain_node_t     *next;
     ngx_atomic_t                     used;      /* last time, ms */
-    ngx_http_retry_chain_slot_t      slot;
-    ngx_str_t                        name;      /* of the step */
+    ngx_str_t                        name;      /* of the step or chain */
+    uint32_t                         id;        /* never used again */
+    uint32_t                         cell;      /* of desks */
+    ngx_uint_t                       chain;     /* unsigned  chain:1; */
 };
 
 
 typedef struct {
+    ngx_http_retry_chain_node_t             node;
+    ngx_http_retry_chain_slot_t             slot;
+    ngx_http_retry_chain_step_count_t       count;
+} ngx_http_retry_chain_step_node_t;
+
+
+typedef struct {
+    ngx_http_retry_chain_node_t             node;
+    ngx_http_retry_chain_chain_count_t      count;
+    ngx_http_retry_chain_chain_count_t      foreseen;   /* by dry runs */
+} ngx_http_retry_chain_chain_node_t;
+
+
+/* one of them may take the memory of any other */
+
+typedef union {
+    ngx_http_retry_chain_step_node_t        step;
+    ngx_http_retry_chain_chain_node_t       chain;
+} ngx_http_retry_chain_any_node_t;
+
+
+typedef struct {
     ngx_http_retry_chain_node_t     *nodes;
+    uint32_t                         ids;       /* given to nodes so far */
+
     ngx_http_retry_chain_budget_t    budget;
+    ngx_http_retry_chain_budget_t    foreseen;  /* of dry runs */
     ngx_atomic_t                     turn;      /* of runs that rotate */
 
-    ngx_atomic_t                     processes; /* slots in use, at most */
+    ngx_http_retry_chain_desks_t     desks;
 
-    /* by process slot, so that those of a killed worker can be forgotten */
-    ngx_atomic_t                     waiting[NGX_MAX_PROCESSES];
-    ngx_pid_t                        pids[NGX_MAX_PROCESSES];
+    ngx_uint_t                       history;   /* as configured */
+    ngx_atomic_t                     runs;      /* numbers of entries */
+    ngx_http_retry_chain_ring_t      recent;
+    ngx_http_retry_chain_ring_t      failed;
+    ngx_http_retry_chain_ring_t      slow;
 } ngx_http_retry_chain_shared_t;
 
 
 /* a way out as a worker sees it, with the runs that it has parked there */
 
 struct ngx_http_retry_chain_way_s {
-    ngx_http_retry_chain_slot_t     *slot;
-    ngx_http_retry_chain_node_t     *node;
-    ngx_http_retry_chain_step_t     *step;      /* the first of that name */
+    ngx_http_retry_chain_slot_t       *slot;
+    ngx_http_retry_chain_step_node_t  *node;
+    ngx_http_retry_chain_step_t       *step;    /* the first of that name */
 
     ngx_queue_t                      parked;    /* by ticket */
     ngx_queue_t                      late;      /* beyond their deadline */
@@ -60,13 +97,30 @@ struct ngx_http_retry_chain_way_s {
 
 typedef struct ngx_http_retry_chain_zone_s  ngx_http_retry_chain_zone_t;
 
+
+/* a place of the configuration that has a plan of its own */
+
+struct ngx_http_retry_chain_chain_s {
+    ngx_str_t                           name;
+    ngx_http_retry_chain_plan_t        *plan;
+    ngx_http_retry_chain_zone_t        *zone;   /* NULL: none */
+    ngx_http_retry_chain_chain_node_t  *node;   /* in the zone */
+    unsigned                            listed:1;
+};
+
+
 struct ngx_http_retry_chain_zone_s {
     ngx_str_t                        name;
+    ngx_cycle_t                     *cycle;
     ngx_http_retry_chain_zone_t     *old;       /* while it is replaced */
     ngx_http_retry_chain_shared_t   *sh;
     ngx_slab_pool_t                 *shpool;
+    ngx_http_retry_chain_desk_t     *desk;      /* of this worker */
     ngx_array_t                      ways;      /* of pointers to ways */
+    ngx_array_t                      chains;    /* of pointers to chains */
     ngx_msec_t                       window;    /* of the budget */
+    ngx_uint_t                       history;   /* NGX_CONF_UNSET_UINT */
+    ngx_uint_t                       query;     /* likewise; URIs have it */
     unsigned                         evicted:1;
 };
 
@@ -85,16 +139,23 @@ ngx_shm_zone_t *ngx_http_retry_chain_zone_add(ngx_conf_t *cf, ngx_str_t *name,
 ngx_int_t ngx_http_retry_chain_zone_use(ngx_conf_t *cf,
     ngx_shm_zone_t *shm_zone, ngx_http_retry_chain_plan_t *plan);
 
-/* a worker begins: what one before it in its place has left is forgotten */
-void ngx_http_retry_chain_zone_begin(ngx_http_retry_chain_zone_t *zone);
+/* the chain of such a plan, with the name that it keeps */
+ngx_int_t ngx_http_retry_chain_zone_chain(ngx_http_retry_chain_chain_t *chain);
+
+/* called by nginx for a zone of the new configuration */
+ngx_int_t ngx_http_retry_chain_zone_init(ngx_shm_zone_t *shm_zone, void *data);
+
+/* a worker begins */
+ngx_int_t ngx_http_retry_chain_zone_begin(ngx_http_retry_chain_zone_t *zone,
+    ngx_cycle_t *cycle);
 
 /* 1 if fewer than so many runs of all workers wait */
 ngx_uint_t ngx_http_retry_chain_zone_place(ngx_http_retry_chain_zone_t *zone,
     ngx_uint_t most);
 
-/* the runs of this worker that wait */
-ngx_atomic_t *ngx_http_retry_chain_zone_gauge(
-    ngx_http_retry_chain_zone_t *zone);
+/* a run of the chain waits, or does not wait any more */
+void ngx_http_retry_chain_zone_wait(ngx_http_retry_chain_chain_t *chain);
+void ngx_http_retry_chain_zone_leave(ngx_http_retry_chain_chain_t *chain);
 
 
 #endif /* _NGX_HTTP_RETRY_CHAIN_ZONE_H_INCLUDED_ */

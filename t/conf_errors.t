@@ -246,8 +246,36 @@ my @cases = (
      qr/"retry_chain_zone" directive is duplicate in /],
     ["$zone retry_chain a; $next retry_chain_zone z 64k; retry_chain a;",
      qr/\[emerg\] .*the size 65536 of shared memory zone "z" conflicts with already declared size 131072 in /],
+    (map { ["retry_chain a; retry_chain_header $_;", undef] }
+         'off', 'X-Trail', "x!#\$%&'*+-.^_`|~9"),
+    (map { ["retry_chain a; retry_chain_header \"$_\";",
+            qr/\[emerg\] .*invalid header name "\Q$_\E" in /] }
+         '', 'a b', 'a:', "a\xc3\xa4", "a\tb"),
+    ['retry_chain a; retry_chain_header a; retry_chain_header off;',
+     qr/"retry_chain_header" directive is duplicate/],
+    ['retry_chain a; retry_chain_header;',
+     qr/invalid number of arguments in "retry_chain_header"/],
+    ['retry_chain_status on;',
+     qr/invalid number of arguments in "retry_chain_status"/],
+    ['retry_chain_status; retry_chain_status;',
+     qr/"retry_chain_status" directive is duplicate/],
     ["retry_chain_zone z 64k 128k; retry_chain a;",
-     qr/invalid number of arguments in "retry_chain_zone"/],
+     qr/invalid parameter "128k" in /],
+    ['retry_chain_zone z 64k history=0; retry_chain a;', undef],
+    ['retry_chain_zone z 8m history=4096 query=on; retry_chain a;', undef],
+    ["retry_chain_zone z history=20 query=off; retry_chain a; $next "
+     . 'retry_chain_zone z 128k history=20; retry_chain a;', undef],
+    (map { ["retry_chain_zone z 1m $_; retry_chain a;",
+            qr/\[emerg\] .*invalid parameter "\Q$_\E" in /] }
+         'history=', 'history=-1', 'history=x', 'history=4097', 'query=',
+         'query=1', 'query=onn', 'size=1m'),
+    ['retry_chain_zone z 1m history=9 history=9; retry_chain a;',
+     qr/\[emerg\] .*duplicate parameter "history=9" in /],
+    ["retry_chain_zone z 1m history=9; retry_chain a; $next "
+     . 'retry_chain_zone z history=8; retry_chain a;',
+     qr/\[emerg\] .*parameter "history=8" conflicts with another one of zone "z" in /],
+    ['retry_chain_zone z 64k history=100; retry_chain a;',
+     qr/\[emerg\] .*zone "z" is too small$/m],
 
     (map { ["retry_chain a; retry_chain_retry_after $_;",
             qr/\[emerg\] .*invalid parameter "\Q@{[ (split ' ')[-1] ]}\E" in /] }

@@ -143,11 +143,11 @@ ask('/others/real/1', b => '429 / Retry-After: 90',
     is("$x->{run} $x->{calls}", 'dry_run [a] [200] [first] a',
        'a way that others have limited is called');
     like($x->{until}, qr/^\d{10}\.\d{3}$/, '$retry_chain_limited_until');
-    like(join("\n", said('/others/2')),
-         qr/^"a" would not be called for (?:90|8\d)\d\d\d ms$/, 'the log');
-    is(join("\n", map { s/\d{5}/N/r } said_after('/others/3', a => '500')),
-       "\"a\" would not be called for N ms\n"
-       . 'status 500, would end: limited', 'and after a failure');
+    is(join("\n", said('/others/2')),
+       '"a" would not be called, would end: limited', 'the log');
+    is(join("\n", said_after('/others/3', a => '500')),
+       '"a" would not be called, would end: limited',
+       'what it answers tells nothing');
 }
 
 is(join(' ', map { ask("/rotate/$_")->{calls} } 1 .. 4), 'a a a a',
@@ -168,11 +168,12 @@ is(ask('/inherited/1', a => '500')->{run},
 {
     my ($trail) = map { decode_json(/(\{.*\})/ ? $1 : '{}') }
                       grep { m{^/alone/1 } } split /\n/, $n->access();
-    my $time = delete $trail->{attempts}[0]{time};
+    delete @{ $trail->{attempts}[0] }{qw(time address bytes)};
 
     is_deeply([@$trail{qw(result attempts)}],
               ['dry_run', [{ step => 'a', outcome => 'status', status => 500,
-                             wait => 0, reason => 'first' }]],
+                             wait => 0, reason => 'first',
+                             verdict => 'next' }]],
               '$retry_chain_trail');
 }
 

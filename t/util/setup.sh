@@ -20,7 +20,7 @@ build="gcc libc6-dev make nginx nginx-dev libcjson-dev"
 demo="$build curl"
 test="$build curl perl procps psmisc openssl nghttp2-client valgrind libc6-dbg
       clang clang-tidy libclang-rt-14-dev cppcheck libtest-nginx-perl
-      libnginx-mod-http-echo"
+      libnginx-mod-http-echo prometheus"
 bench="$build curl wrk valgrind libc6-dbg linux-perf nghttp2-client
        libnginx-mod-http-lua"
 newer="$test debootstrap"

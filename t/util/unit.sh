@@ -62,8 +62,8 @@ fi
 pure=()
 libs=-lcjson
 
-for room in learn phase pace budget plan json condition walk policy hint \
-            machine; do
+for room in learn phase pace budget plan json condition walk policy count ring \
+            text hint machine; do
     pure+=($prefix$room.c $prefix${room}_*.c)
 done
 

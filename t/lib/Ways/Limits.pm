@@ -40,7 +40,7 @@ use Ways::Nginx qw(request);
 our @EXPORT = qw(place forget limits reload fits workers ask later now sync
                  parked left calls http_date);
 
-my (%places, @order, %paces, $n, %count);
+my (%places, @order, %paces, %sized, $n, %count);
 
 ways(map { my $way = $_; ($way => sub { vendor($way, @_) }) } qw(a b c d));
 
@@ -68,17 +68,18 @@ sub vendor {
 
 
 # the zone is what stands before a slash, "zone" or "size" say it otherwise;
-# what the chain says about the pace of a way is noted for left()
+# what the chain says about the pace of a way is noted for left(), unless "left"
+# is 0
 
 sub place {
     my ($name, $chain, %arg) = @_;
 
     my ($zone) = $name =~ /^([^\/]+)/;
-    my $size = $paces{$zone} ? '' : ' ' . ($arg{size} // '128k');
+    my $size = $sized{$zone}++ ? '' : ' ' . ($arg{size} // '128k');
 
     $arg{zone} //= "retry_chain_zone $zone$size;\n";
 
-    while (length $arg{zone} && $chain =~ /\bretry_chain\s+([^;]+);/g) {
+    while (($arg{left} // 1) && length $arg{zone} && $chain =~ /\bretry_chain\s+([^;]+);/g) {
         my @words = split ' ', $1;
 
         for my $way (grep { !/=/ } @words) {
@@ -189,6 +190,7 @@ sub workers {
 sub forget {
     %places = ();
     %paces = ();
+    %sized = ();
     @order = ();
 }
 

@@ -1,0 +1,241 @@
+
+/*
+ * Copyright (C) The ngx_http_retry_chain_module authors
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+#include "ngx_http_retry_chain_trail.h"
+#include "ngx_http_retry_chain_direct.h"
+#include "ngx_http_retry_chain_run.h"
+#include "ngx_http_retry_chain_tree.h"
+
+
+/* of all servers of an attempt */
+
+#define NGX_HTTP_RETRY_CHAIN_TRAIL_ADDRESS  512
+
+
+static void ngx_http_retry_chain_trail_attempt(
+    ngx_http_retry_chain_run_t *run, ngx_http_retry_chain_tree_t *tree,
+    cJSON *attempts, ngx_http_retry_chain_record_t *record);
+static ngx_int_t ngx_http_retry_chain_trail_filter(ngx_http_request_t *r);
+static ngx_int_t ngx_http_retry_chain_trail_short(
+    ngx_http_retry_chain_run_t *run, ngx_str_t *text);
+static u_char *ngx_http_retry_chain_trail_step(u_char *p,
+    ngx_http_retry_chain_record_t *record);
+
+
+static ngx_http_output_header_filter_pt  ngx_http_next_header_filter;
+
+
+ngx_int_t
+ngx_http_retry_chain_trail(ngx_http_retry_chain_run_t *run, ngx_str_t *text)
+{
+    cJSON                          *attempts;
+    ngx_str_t                      *result;
+    ngx_uint_t                      i;
+    ngx_http_retry_chain_tree_t     tree;
+    ngx_http_retry_chain_record_t  *record;
+
+    ngx_http_retry_chain_tree_init(&tree, run->request->pool);
+
+    result = ngx_http_retry_chain_record_result(run);
+
+    if (result) {
+        ngx_http_retry_chain_tree_string(&tree, tree.root, "result",
+                                         result->data, result->len);
+    }
+
+    ngx_http_retry_chain_tree_thousandths(&tree, tree.root, "time",
+                                        ngx_http_retry_chain_record_time(run));
+
+    attempts = ngx_http_retry_chain_tree_array(&tree, tree.root, "attempts");
+
+    record = run->records.elts;
+
+    for (i = 0; i < run->records.nelts; i++) {
+        ngx_http_retry_chain_trail_attempt(run, &tree, attempts, &record[i]);
+    }
+
+    return ngx_http_retry_chain_tree_print(&tree, text);
+}
+
+
+static void
+ngx_http_retry_chain_trail_attempt(ngx_http_retry_chain_run_t *run,
+    ngx_http_retry_chain_tree_t *tree, cJSON *attempts,
+    ngx_http_retry_chain_record_t *record)
+{
+    char       *what;
+    cJSON      *item;
+    u_char      address[NGX_HTTP_RETRY_CHAIN_TRAIL_ADDRESS];
+    size_t      len;
+    ngx_str_t  *name;
+
+    item = ngx_http_retry_chain_tree_object(tree, attempts, NULL);
+
+    name = &record->step->name;
+    ngx_http_retry_chain_tree_string(tree, item, "step", name->data, name->len);
+
+    len = ngx_http_retry_chain_record_address(run, record, address,
+                                              sizeof(address));
+    ngx_http_retry_chain_tree_string(tree, item, "address", address, len);
+
+    what = ngx_http_retry_chain_record_outcome(&record->outcome);
+    ngx_http_retry_chain_tree_string(tree, item, "outcome", (u_char *) what,
+                                     ngx_strlen(what));
+
+    ngx_http_retry_chain_tree_number(tree, item, "status",
+                                     record->outcome.status);
+    ngx_http_retry_chain_tree_number(tree, item, "bytes",
+                             ngx_http_retry_chain_record_bytes(run, record));
+    ngx_http_retry_chain_tree_thousandths(tree, item, "wait", record->wait);
+
+    name = &ngx_http_retry_chain_reason_names[record->reason];
+    ngx_http_retry_chain_tree_string(tree, item, "reason", name->data,
+                                     name->len);
+
+    ngx_http_retry_chain_tree_thousandths(tree, item, "time", record->time);
+
+    name = &ngx_http_retry_chain_next_names[record->next];
+    ngx_http_retry_chain_tree_string(tree, item, "verdict", name->data,
+                                     name->len);
+}
+
+
+void
+ngx_http_retry_chain_trail_init(void)
+{
+    ngx_http_next_header_filter = ngx_http_top_header_filter;
+    ngx_http_top_header_filter = ngx_http_retry_chain_trail_filter;
+}
+
+
+/* error pages may come from elsewhere: what counts is where the run was */
+
+static ngx_int_t
+ngx_http_retry_chain_trail_filter(ngx_http_request_t *r)
+{
+    ngx_table_elt_t             *h;
+    ngx_http_retry_chain_run_t  *run;
+
+    if (r != r->main) {
+        return ngx_http_next_header_filter(r);
+    }
+
+    run = ngx_http_retry_chain_run_get(r);
+
+    if (run == NULL || run->conf == NULL || run->conf->header.len == 0
+        || run->state == NGX_HTTP_RETRY_CHAIN_RUN_READY)
+    {
+        return ngx_http_next_header_filter(r);
+    }
+
+    if (run->state == NGX_HTTP_RETRY_CHAIN_RUN_DIRECT) {
+        ngx_http_retry_chain_direct_note(run);
+    }
+
+    h = ngx_list_push(&r->headers_out.headers);
+    if (h == NULL) {
+        return NGX_ERROR;
+    }
+
+    h->hash = 1;
+    h->key = run->conf->header;
+#if (NGX_HTTP_RETRY_CHAIN_LINKED_HEADERS)
+    h->next = NULL;
+#endif
+
+    if (ngx_http_retry_chain_trail_short(run, &h->value) != NGX_OK) {
+        h->hash = 0;
+        return NGX_ERROR;
+    }
+
+    return ngx_http_next_header_filter(r);
+}
+
+
+/* "one 429, two 200 after 5.000; success" */
+
+static ngx_int_t
+ngx_http_retry_chain_trail_short(ngx_http_retry_chain_run_t *run,
+    ngx_str_t *text)
+{
+    u_char                         *p;
+    size_t                          len;
+    ngx_str_t                      *result;
+    ngx_uint_t                      i;
+    ngx_http_retry_chain_record_t  *record;
+
+    record = run->records.elts;
+    len = sizeof("; exhausted");
+
+    for (i = 0; i < run->records.nelts; i++) {
+        len += record[i].step->name.len + sizeof(", 429 invalid header after .")
+               + NGX_TIME_T_LEN + 3;
+    }
+
+    p = ngx_pnalloc(run->request->pool, len);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    text->data = p;
+
+    for (i = 0; i < run->records.nelts; i++) {
+
+        if (i) {
+            *p++ = ',';
+            *p++ = ' ';
+        }
+
+        p = ngx_http_retry_chain_trail_step(p, &record[i]);
+    }
+
+    result = ngx_http_retry_chain_record_result(run);
+
+    if (result) {
+        p = ngx_sprintf(p, "%s%V", i ? "; " : "", result);
+    }
+
+    text->len = p - text->data;
+
+    return NGX_OK;
+}
+
+
+static u_char *
+ngx_http_retry_chain_trail_step(u_char *p,
+    ngx_http_retry_chain_record_t *record)
+{
+    u_char      *name;
+    ngx_uint_t   i;
+
+    name = record->step->name.data;
+
+    for (i = 0; i < record->step->name.len; i++) {
+
+        /* a configuration may have anything in quotes */
+
+        *p++ = (name[i] > ' ' && name[i] < 0x7f) ? name[i] : '?';
+    }
+
+    if (record->outcome.status) {
+        p = ngx_sprintf(p, " %ui", (ngx_uint_t) record->outcome.status);
+    }
+
+    if (record->outcome.outcome != NGX_HTTP_RETRY_CHAIN_REPLY) {
+        p = ngx_sprintf(p, " %s",
+                        ngx_http_retry_chain_record_outcome(&record->outcome));
+    }
+
+    if (record->wait) {
+        p = ngx_sprintf(p, " after %T.%03M", (time_t) (record->wait / 1000),
+                        record->wait % 1000);
+    }
+
+    return p;
+}
