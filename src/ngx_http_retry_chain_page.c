@@ -7,44 +7,45 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 #include <ngx_http.h>
-#include <cjson/cJSON.h>
-#include "ngx_http_retry_chain_json.h"
 #include "ngx_http_retry_chain_page.h"
+#include "ngx_http_retry_chain_tree.h"
 
 
 static ngx_uint_t ngx_http_retry_chain_page_own(ngx_http_request_t *r,
     ngx_int_t rc);
-static cJSON *ngx_http_retry_chain_page_attempt(
-    ngx_http_retry_chain_run_t *run, ngx_http_retry_chain_record_t *record);
-static ngx_uint_t ngx_http_retry_chain_page_text(ngx_http_request_t *r,
-    cJSON *json, const char *name, ngx_str_t *text);
+static void ngx_http_retry_chain_page_attempt(ngx_http_retry_chain_run_t *run,
+    ngx_http_retry_chain_tree_t *tree, cJSON *attempts,
+    ngx_http_retry_chain_record_t *record);
+static void ngx_http_retry_chain_page_string(ngx_http_retry_chain_tree_t *tree,
+    cJSON *parent, const char *key, const ngx_str_t *text);
 static ngx_int_t ngx_http_retry_chain_page_send(ngx_http_request_t *r,
-    ngx_int_t status, cJSON *json);
+    ngx_int_t status, ngx_http_retry_chain_tree_t *tree);
 
 
 /* by result: why there was no other attempt, or none at all */
 
-static char  *ngx_http_retry_chain_page_causes[] = {
-    "the attempt failed",
-    "every way out has failed",
-    "the failure is final",
-    "the request cannot be repeated safely",
-    "no time is left for another attempt",
-    "every way out is limited",
-    "the budget of retries is used up",
-    "too many requests wait",
-    "the request was aborted",
-    "the request was not retried",
-    "the request was not retried"
+static ngx_str_t  ngx_http_retry_chain_page_causes[] = {
+    ngx_string("the attempt failed"),
+    ngx_string("every way out has failed"),
+    ngx_string("the failure is final"),
+    ngx_string("the request cannot be repeated safely"),
+    ngx_string("no time is left for another attempt"),
+    ngx_string("every way out is limited"),
+    ngx_string("the budget of retries is used up"),
+    ngx_string("too many requests wait"),
+    ngx_string("the request was aborted"),
+    ngx_string("the request was not retried"),
+    ngx_string("the request was not retried")
 };
 
 
 ngx_int_t
 ngx_http_retry_chain_page_error(ngx_http_retry_chain_run_t *run, ngx_int_t rc)
 {
-    cJSON                          *json, *list, *item;
+    cJSON                          *attempts;
     ngx_uint_t                      i;
     ngx_http_request_t             *r;
+    ngx_http_retry_chain_tree_t     tree;
     ngx_http_retry_chain_record_t  *record;
 
     r = run->request;
@@ -53,39 +54,20 @@ ngx_http_retry_chain_page_error(ngx_http_retry_chain_run_t *run, ngx_int_t rc)
         return rc;
     }
 
-    json = cJSON_CreateObject();
+    ngx_http_retry_chain_tree_init(&tree, r->pool);
+    ngx_http_retry_chain_tree_number(&tree, tree.root, "statusCode", rc);
+    ngx_http_retry_chain_page_string(&tree, tree.root, "error",
+                            &ngx_http_retry_chain_page_causes[run->result]);
 
-    if (cJSON_AddNumberToObject(json, "statusCode", rc) == NULL
-        || cJSON_AddStringToObject(json, "error",
-                                 ngx_http_retry_chain_page_causes[run->result])
-           == NULL)
-    {
-        goto failed;
-    }
-
-    list = cJSON_AddArrayToObject(json, "attempts");
-    if (list == NULL) {
-        goto failed;
-    }
+    attempts = ngx_http_retry_chain_tree_array(&tree, tree.root, "attempts");
 
     record = run->records.elts;
 
     for (i = 0; i < run->records.nelts; i++) {
-        item = ngx_http_retry_chain_page_attempt(run, &record[i]);
-
-        if (item == NULL || !cJSON_AddItemToArray(list, item)) {
-            cJSON_Delete(item);
-            goto failed;
-        }
+        ngx_http_retry_chain_page_attempt(run, &tree, attempts, &record[i]);
     }
 
-    return ngx_http_retry_chain_page_send(r, rc, json);
-
-failed:
-
-    cJSON_Delete(json);
-
-    return rc;
+    return ngx_http_retry_chain_page_send(r, rc, &tree);
 }
 
 
@@ -122,145 +104,88 @@ ngx_http_retry_chain_page_own(ngx_http_request_t *r, ngx_int_t rc)
 }
 
 
-static cJSON *
+/* nothing of what a client should not see: no addresses, for one */
+
+static void
 ngx_http_retry_chain_page_attempt(ngx_http_retry_chain_run_t *run,
+    ngx_http_retry_chain_tree_t *tree, cJSON *attempts,
     ngx_http_retry_chain_record_t *record)
 {
-    cJSON                           *json;
-    ngx_str_t                       *rule;
-    ngx_http_retry_chain_outcome_t  *outcome;
+    cJSON      *item;
+    ngx_str_t  *rule, what;
 
-    json = cJSON_CreateObject();
-    outcome = &record->outcome;
+    item = ngx_http_retry_chain_tree_object(tree, attempts, NULL);
 
-    if (!ngx_http_retry_chain_page_text(run->request, json, "step",
-                                        &record->step->name)
-        || cJSON_AddNumberToObject(json, "statusCode", outcome->status) == NULL)
-    {
-        goto failed;
+    ngx_http_retry_chain_page_string(tree, item, "step", &record->step->name);
+    ngx_http_retry_chain_tree_number(tree, item, "statusCode",
+                                     record->outcome.status);
+
+    if (record->outcome.outcome != NGX_HTTP_RETRY_CHAIN_REPLY) {
+        what.data = (u_char *)
+                        ngx_http_retry_chain_record_outcome(&record->outcome);
+        what.len = ngx_strlen(what.data);
+
+        ngx_http_retry_chain_page_string(tree, item, "error", &what);
     }
 
-    if (outcome->outcome != NGX_HTTP_RETRY_CHAIN_REPLY
-        && cJSON_AddStringToObject(json, "error",
-                                   ngx_http_retry_chain_record_outcome(outcome))
-           == NULL)
-    {
-        goto failed;
+    rule = ngx_http_retry_chain_record_rule(run, &record->outcome);
+
+    if (rule->len) {
+        ngx_http_retry_chain_page_string(tree, item, "json", rule);
     }
 
-    rule = ngx_http_retry_chain_record_rule(run, outcome);
-
-    if (rule->len
-        && !ngx_http_retry_chain_page_text(run->request, json, "json", rule))
-    {
-        goto failed;
-    }
-
-    /* seconds, as in the States Language */
-
-    if (cJSON_AddNumberToObject(json, "wait", (double) record->wait / 1000)
-        == NULL
-        || cJSON_AddNumberToObject(json, "time", (double) record->time / 1000)
-           == NULL)
-    {
-        goto failed;
-    }
-
-    return json;
-
-failed:
-
-    cJSON_Delete(json);
-
-    return NULL;
+    ngx_http_retry_chain_tree_thousandths(tree, item, "wait", record->wait);
+    ngx_http_retry_chain_tree_thousandths(tree, item, "time", record->time);
 }
 
 
-/* 0 if there is no memory */
-
-static ngx_uint_t
-ngx_http_retry_chain_page_text(ngx_http_request_t *r, cJSON *json,
-    const char *name, ngx_str_t *text)
+static void
+ngx_http_retry_chain_page_string(ngx_http_retry_chain_tree_t *tree,
+    cJSON *parent, const char *key, const ngx_str_t *text)
 {
-    u_char  *p;
-
-    p = ngx_pnalloc(r->pool, text->len + 1);
-    if (p == NULL) {
-        return 0;
-    }
-
-    (void) ngx_cpystrn(p, text->data, text->len + 1);
-
-    return cJSON_AddStringToObject(json, name, (char *) p) != NULL;
+    ngx_http_retry_chain_tree_string(tree, parent, key, text->data, text->len);
 }
 
 
 ngx_int_t
 ngx_http_retry_chain_page_fail(ngx_http_retry_chain_run_t *run)
 {
-    cJSON                               *json;
-    ngx_str_t                            text;
-    ngx_http_request_t                  *r;
+    ngx_http_retry_chain_tree_t          tree;
     const ngx_http_retry_chain_state_t  *state;
 
-    r = run->request;
     state = run->verdict.fail;
-    json = cJSON_CreateObject();
 
-    text = state->error;
+    ngx_http_retry_chain_tree_init(&tree, run->request->pool);
 
-    if (!ngx_http_retry_chain_page_text(r, json, "Error", &text)) {
-        goto failed;
-    }
+    ngx_http_retry_chain_page_string(&tree, tree.root, "Error", &state->error);
+    ngx_http_retry_chain_page_string(&tree, tree.root, "Cause", &state->cause);
 
-    text = state->cause;
-
-    if (!ngx_http_retry_chain_page_text(r, json, "Cause", &text)) {
-        goto failed;
-    }
-
-    return ngx_http_retry_chain_page_send(r, run->plan->fail_status, json);
-
-failed:
-
-    cJSON_Delete(json);
-
-    return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    return ngx_http_retry_chain_page_send(run->request, run->plan->fail_status,
+                                          &tree);
 }
 
 
-/* takes the JSON */
-
 static ngx_int_t
 ngx_http_retry_chain_page_send(ngx_http_request_t *r, ngx_int_t status,
-    cJSON *json)
+    ngx_http_retry_chain_tree_t *tree)
 {
-    char         *text;
-    size_t        len;
     ngx_int_t     rc;
     ngx_buf_t    *b;
+    ngx_str_t     text;
     ngx_chain_t   out;
 
-    text = cJSON_PrintUnformatted(json);
-    cJSON_Delete(json);
-
-    if (text == NULL) {
-        return status;
-    }
-
-    len = ngx_strlen(text);
-    b = ngx_create_temp_buf(r->pool, len + 1);
-
-    if (b == NULL) {
-        cJSON_free(text);
+    if (ngx_http_retry_chain_tree_print(tree, &text) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    b->last = ngx_cpymem(b->last, text, len);
+    b = ngx_create_temp_buf(r->pool, text.len + 1);
+    if (b == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    b->last = ngx_cpymem(b->last, text.data, text.len);
     *b->last++ = '\n';
     b->last_buf = 1;
-
-    cJSON_free(text);
 
     r->headers_out.status = status;
     r->headers_out.content_length_n = b->last - b->pos;

@@ -73,7 +73,7 @@ ngx_http_retry_chain_trail_attempt(ngx_http_retry_chain_run_t *run,
     cJSON      *item;
     u_char      address[NGX_HTTP_RETRY_CHAIN_TRAIL_ADDRESS];
     size_t      len;
-    ngx_str_t  *name;
+    ngx_str_t  *name, *rule;
 
     item = ngx_http_retry_chain_tree_object(tree, attempts, NULL);
 
@@ -90,6 +90,13 @@ ngx_http_retry_chain_trail_attempt(ngx_http_retry_chain_run_t *run,
 
     ngx_http_retry_chain_tree_number(tree, item, "status",
                                      record->outcome.status);
+    rule = ngx_http_retry_chain_record_rule(run, &record->outcome);
+
+    if (rule->len) {
+        ngx_http_retry_chain_tree_string(tree, item, "json", rule->data,
+                                         rule->len);
+    }
+
     ngx_http_retry_chain_tree_number(tree, item, "bytes",
                              ngx_http_retry_chain_record_bytes(run, record));
     ngx_http_retry_chain_tree_thousandths(tree, item, "wait", record->wait);
