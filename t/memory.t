@@ -144,9 +144,18 @@ my ($worker) = $n->workers();
 
 ok($worker, 'a worker') or BAIL_OUT('no worker');
 
-# an open log, a pid, but no request yet
+# an open log, a pid, but no request yet; the worker gets a socket for each
+# process that is started after it
 
-my $start = join ' ', fds();
+my $start = '';
+
+$n->wait_for(sub {
+    my $before = $start;
+
+    $start = join ' ', fds();
+    $start eq $before || !sleep 0.5;
+});
+
 my (@rss, @wrong);
 
 for my $round (1 .. $rounds) {
