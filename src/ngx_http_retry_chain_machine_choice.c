@@ -174,7 +174,7 @@ ngx_http_retry_chain_machine_branch(ngx_http_retry_chain_machine_t *m,
     {
         return ngx_http_retry_chain_machine_error(m, &place,
                                                   "must be a string with "
-                                                  "\"{% ... %}\"");
+                                                  "\"{%% ... %%}\"");
     }
 
     return ngx_http_retry_chain_machine_jsonata(m, &place, &inner, input, cond);
