@@ -85,6 +85,7 @@ source:
 
 unit-build: build source
 	@$(UTIL)/unit.sh test $(TREE)/src $(FULL)
+	@$(UTIL)/unit.sh explain $(TREE)/src $(FULL)
 
 
 unit: unit-build ## the unit tests of the pure rooms, under ASan and UBSan

@@ -283,6 +283,8 @@ ngx_http_retry_chain_machine_combine(ngx_http_retry_chain_machine_t *m,
     ngx_http_retry_chain_at_t          place;
     ngx_http_retry_chain_condition_t  *inner;
 
+    inner = NULL;
+
     if (cond->type == NGX_HTTP_RETRY_CHAIN_CONDITION_NOT) {
         rc = ngx_http_retry_chain_machine_choose(m, at, json, input, 0,
                                                  &inner);

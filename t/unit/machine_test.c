@@ -777,7 +777,8 @@ walk(char *script)
     }
 
     if (verdict.fail) {
-        say("-> fail %s", (char *) verdict.fail->error.data);
+        say("-> fail %s",
+            (char *) plan.states[verdict.step].error.data);
 
     } else {
         say("-> %s", results[verdict.result]);
