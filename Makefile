@@ -85,6 +85,7 @@ source:
 
 unit-build: build source
 	@$(UTIL)/unit.sh test $(TREE)/src $(FULL)
+	@$(UTIL)/unit.sh explain $(TREE)/src $(FULL)
 
 
 unit: unit-build ## the unit tests of the pure rooms, under ASan and UBSan
@@ -97,9 +98,12 @@ suite: build ## the Test::Nginx suite only
 
 fuzz: build source ## the fuzz targets of the pure rooms, FUZZ_TIME=20 s each
 	@$(UTIL)/unit.sh fuzz $(TREE)/src $(FULL)
+	@mkdir -p build/unit/corpus/machine_fuzz
+	@$(UTIL)/fuzz-machines build/unit/corpus/machine_fuzz
 	@cd build/unit && for f in *_fuzz; do \
 	    [ -x $$f ] || continue; mkdir -p corpus/$$f; echo "$$f"; \
-	    ./$$f -max_total_time=$(FUZZ_TIME) -verbosity=0 \
+	    d=../../t/unit/$$f.dict; [ -f $$d ] && d=-dict=$$d || d=; \
+	    ./$$f -max_total_time=$(FUZZ_TIME) -verbosity=0 $$d \
 	        -print_final_stats=1 corpus/$$f || exit 1; \
 	done
 

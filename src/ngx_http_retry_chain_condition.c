@@ -55,7 +55,7 @@ static ngx_int_t ngx_http_retry_chain_condition_strings(ngx_str_t *left,
 static ngx_uint_t ngx_http_retry_chain_condition_matches(ngx_str_t *text,
     ngx_str_t *pattern);
 static ngx_int_t ngx_http_retry_chain_condition_digits(u_char **pos,
-    u_char *last, ngx_uint_t n, char delimiter);
+    u_char *last, ngx_uint_t n, u_char delimiter);
 static ngx_int_t ngx_http_retry_chain_condition_zone(u_char **pos,
     u_char *last, ngx_int_t *seconds);
 
@@ -617,7 +617,7 @@ ngx_http_retry_chain_condition_time(ngx_str_t *text, int64_t *time)
 
 static ngx_int_t
 ngx_http_retry_chain_condition_digits(u_char **pos, u_char *last, ngx_uint_t n,
-    char delimiter)
+    u_char delimiter)
 {
     ngx_int_t  value;
 

@@ -174,7 +174,7 @@ ngx_http_retry_chain_machine_branch(ngx_http_retry_chain_machine_t *m,
     {
         return ngx_http_retry_chain_machine_error(m, &place,
                                                   "must be a string with "
-                                                  "\"{% ... %}\"");
+                                                  "\"{%% ... %%}\"");
     }
 
     return ngx_http_retry_chain_machine_jsonata(m, &place, &inner, input, cond);
@@ -282,6 +282,8 @@ ngx_http_retry_chain_machine_combine(ngx_http_retry_chain_machine_t *m,
     ngx_uint_t                         n;
     ngx_http_retry_chain_at_t          place;
     ngx_http_retry_chain_condition_t  *inner;
+
+    inner = NULL;
 
     if (cond->type == NGX_HTTP_RETRY_CHAIN_CONDITION_NOT) {
         rc = ngx_http_retry_chain_machine_choose(m, at, json, input, 0,

@@ -138,6 +138,7 @@ ngx_http_retry_chain_jsonata_list(ngx_http_retry_chain_jsonata_t *j,
 
     or = type == NGX_HTTP_RETRY_CHAIN_CONDITION_OR;
     list = NULL;
+    item = NULL;
 
     for ( ;; ) {
 
@@ -184,6 +185,8 @@ ngx_http_retry_chain_jsonata_primary(ngx_http_retry_chain_jsonata_t *j,
 {
     ngx_int_t                          rc;
     ngx_http_retry_chain_condition_t  *inner;
+
+    inner = NULL;
 
     if (ngx_http_retry_chain_jsonata_token(j, "(")) {
         return ngx_http_retry_chain_jsonata_group(j, cond);

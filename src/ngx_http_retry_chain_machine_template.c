@@ -38,6 +38,7 @@ ngx_http_retry_chain_machine_template(ngx_http_retry_chain_machine_t *m,
     ngx_http_retry_chain_term_t   *object, *value;
 
     if (cJSON_IsObject(json)) {
+        value = NULL;
         object = ngx_http_retry_chain_machine_object(m, NULL, NULL, NULL);
 
         for (item = json->child; item; item = item->next) {

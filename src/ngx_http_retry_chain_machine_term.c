@@ -25,6 +25,8 @@ static ngx_http_retry_chain_term_t *ngx_http_retry_chain_machine_overlay_keys(
 static ngx_http_retry_chain_term_t *ngx_http_retry_chain_machine_find_field(
     ngx_http_retry_chain_machine_t *m, ngx_http_retry_chain_term_t *object,
     const char *name);
+static ngx_uint_t ngx_http_retry_chain_machine_replaces(
+    ngx_http_retry_chain_machine_t *m, ngx_http_retry_chain_term_t *term);
 static ngx_uint_t ngx_http_retry_chain_machine_equal(
     ngx_http_retry_chain_machine_t *m, ngx_http_retry_chain_term_t *a,
     ngx_http_retry_chain_term_t *b);
@@ -383,19 +385,29 @@ ngx_uint_t
 ngx_http_retry_chain_machine_keeps(ngx_http_retry_chain_machine_t *m,
     ngx_http_retry_chain_term_t *term)
 {
+    return ngx_http_retry_chain_machine_has(m, term)
+           && !ngx_http_retry_chain_machine_replaces(m, term);
+}
+
+
+static ngx_uint_t
+ngx_http_retry_chain_machine_replaces(ngx_http_retry_chain_machine_t *m,
+    ngx_http_retry_chain_term_t *term)
+{
     ngx_uint_t                     i;
-    ngx_http_retry_chain_term_t   *object;
     ngx_http_retry_chain_field_t  *field;
 
-    if (!ngx_http_retry_chain_machine_has(m, term)) {
-        return 0;
-    }
+    while (term) {
 
-    for (object = term; object; object = object->base) {
-
-        for (field = object->fields; field; field = field->next) {
+        for (field = term->fields; field && m->fuel; field = field->next) {
+            m->fuel--;
 
             if (field->term->type != NGX_HTTP_RETRY_CHAIN_TERM_CONSTANT) {
+
+                if (ngx_http_retry_chain_machine_replaces(m, field->term)) {
+                    return 1;
+                }
+
                 continue;
             }
 
@@ -403,13 +415,15 @@ ngx_http_retry_chain_machine_keeps(ngx_http_retry_chain_machine_t *m,
                 if (ngx_strcmp(field->name, ngx_http_retry_chain_parts[i])
                     == 0)
                 {
-                    return 0;
+                    return 1;
                 }
             }
         }
+
+        term = term->base;
     }
 
-    return 1;
+    return 0;
 }
 
 

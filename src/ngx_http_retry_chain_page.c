@@ -150,10 +150,10 @@ ngx_http_retry_chain_page_string(ngx_http_retry_chain_tree_t *tree,
 ngx_int_t
 ngx_http_retry_chain_page_fail(ngx_http_retry_chain_run_t *run)
 {
-    ngx_http_retry_chain_tree_t          tree;
-    const ngx_http_retry_chain_state_t  *state;
+    ngx_http_retry_chain_tree_t    tree;
+    ngx_http_retry_chain_state_t  *state;
 
-    state = run->verdict.fail;
+    state = &run->plan->states[run->verdict.step];
 
     ngx_http_retry_chain_tree_init(&tree, run->request->pool);
 

@@ -22,6 +22,12 @@ static ngx_int_t ngx_http_retry_chain_decide_json(
     const ngx_http_retry_chain_plan_t *plan,
     const ngx_http_retry_chain_reply_t *reply,
     ngx_http_retry_chain_verdict_t *verdict);
+static ngx_int_t ngx_http_retry_chain_decide_same(
+    const ngx_http_retry_chain_plan_t *plan,
+    const ngx_http_retry_chain_place_t *place,
+    const ngx_http_retry_chain_ways_t *ways,
+    const ngx_http_retry_chain_outcome_t *outcome, ngx_msec_int_t left,
+    uint32_t random, ngx_http_retry_chain_verdict_t *verdict);
 static ngx_uint_t ngx_http_retry_chain_repeatable(
     const ngx_http_retry_chain_plan_t *plan,
     const ngx_http_retry_chain_outcome_t *outcome);
@@ -38,25 +44,28 @@ ngx_http_retry_chain_decide(const ngx_http_retry_chain_plan_t *plan,
     const ngx_http_retry_chain_reply_t *reply, ngx_msec_int_t left,
     uint32_t random, ngx_http_retry_chain_verdict_t *verdict)
 {
-    ngx_int_t  rc;
+    ngx_int_t   rc;
+    ngx_uint_t  json;
 
     ngx_memzero(verdict, sizeof(ngx_http_retry_chain_verdict_t));
 
-    if (plan->states) {
-        return ngx_http_retry_chain_decide_states(plan, place, ways, outcome,
-                                                  reply, left, random, verdict);
-    }
+    rc = NGX_OK;
 
-    if (outcome->outcome == NGX_HTTP_RETRY_CHAIN_REPLY) {
+    if (plan->states) {
+        rc = ngx_http_retry_chain_decide_failed(plan, place, outcome);
+
+    } else if (outcome->outcome == NGX_HTTP_RETRY_CHAIN_REPLY) {
 
         if (ngx_http_retry_chain_codes_test(&plan->success, outcome->status)) {
 
-            rc = plan->njson == 0 || reply == NULL
-                 ? NGX_OK
-                 : ngx_http_retry_chain_decide_json(plan, reply, verdict);
+            if (plan->njson == 0) {
+                return NGX_OK;
+            }
 
-            if (rc != NGX_DECLINED) {
-                return rc;
+            rc = ngx_http_retry_chain_decide_json(plan, reply, verdict);
+
+            if (rc != NGX_OK) {
+                return rc == NGX_DECLINED ? NGX_OK : rc;
             }
 
         } else if (ngx_http_retry_chain_codes_test(&plan->stop,
@@ -67,14 +76,25 @@ ngx_http_retry_chain_decide(const ngx_http_retry_chain_plan_t *plan,
         }
     }
 
-    rc = ngx_http_retry_chain_decide_same(plan, place, ways, outcome, left,
-                                          random, verdict);
+    if (rc == NGX_OK) {
+        rc = ngx_http_retry_chain_decide_same(plan, place, ways, outcome, left,
+                                              random, verdict);
+    }
 
     if (rc != NGX_OK) {
 
-        ngx_http_retry_chain_pick(plan, place, ways,
+        if (plan->states == NULL) {
+            ngx_http_retry_chain_pick(plan, place, ways,
                                   ngx_http_retry_chain_place_wait(plan, place),
                                   left, verdict);
+
+        } else if (ngx_http_retry_chain_decide_states(plan, place, ways,
+                                                      outcome, reply, left,
+                                                      verdict)
+                   != NGX_OK)
+        {
+            return NGX_AGAIN;
+        }
 
         if (verdict->result == NGX_HTTP_RETRY_CHAIN_EXHAUSTED) {
 
@@ -87,50 +107,8 @@ ngx_http_retry_chain_decide(const ngx_http_retry_chain_plan_t *plan,
         }
     }
 
-    ngx_http_retry_chain_decide_safe(plan, outcome, verdict);
-
-    return NGX_OK;
-}
-
-
-/* NGX_OK: a success, NGX_DECLINED: none */
-
-static ngx_int_t
-ngx_http_retry_chain_decide_json(const ngx_http_retry_chain_plan_t *plan,
-    const ngx_http_retry_chain_reply_t *reply,
-    ngx_http_retry_chain_verdict_t *verdict)
-{
-    ngx_int_t  n;
-
-    if (reply->pending) {
-        return NGX_AGAIN;
-    }
-
-    if (reply->json == NULL) {
-        return NGX_OK;
-    }
-
-    n = ngx_http_retry_chain_json_match(plan->json, plan->njson, reply->json);
-
-    if (n == NGX_DECLINED) {
-        return NGX_OK;
-    }
-
-    verdict->json = n + 1;
-
-    return NGX_DECLINED;
-}
-
-
-void
-ngx_http_retry_chain_decide_safe(const ngx_http_retry_chain_plan_t *plan,
-    const ngx_http_retry_chain_outcome_t *outcome,
-    ngx_http_retry_chain_verdict_t *verdict)
-{
-    ngx_uint_t  json;
-
     if (!verdict->retry || ngx_http_retry_chain_repeatable(plan, outcome)) {
-        return;
+        return NGX_OK;
     }
 
     json = verdict->json;
@@ -139,10 +117,46 @@ ngx_http_retry_chain_decide_safe(const ngx_http_retry_chain_plan_t *plan,
 
     verdict->result = NGX_HTTP_RETRY_CHAIN_UNSAFE;
     verdict->json = json;
+
+    return NGX_OK;
 }
 
 
-ngx_int_t
+/* NGX_OK: a failure, NGX_DECLINED: none */
+
+static ngx_int_t
+ngx_http_retry_chain_decide_json(const ngx_http_retry_chain_plan_t *plan,
+    const ngx_http_retry_chain_reply_t *reply,
+    ngx_http_retry_chain_verdict_t *verdict)
+{
+    ngx_int_t  n;
+
+    if (reply && reply->pending) {
+        return NGX_AGAIN;
+    }
+
+    if (reply == NULL || reply->json == NULL) {
+        return NGX_DECLINED;
+    }
+
+    n = ngx_http_retry_chain_json_match(plan->json, plan->njson, reply->json);
+
+    if (n == NGX_DECLINED) {
+        return NGX_DECLINED;
+    }
+
+    verdict->json = n + 1;
+
+    return NGX_OK;
+}
+
+
+/*
+ * There would be another try, but not in time: NGX_BUSY, or while the way out
+ * is limited: NGX_ABORT
+ */
+
+static ngx_int_t
 ngx_http_retry_chain_decide_same(const ngx_http_retry_chain_plan_t *plan,
     const ngx_http_retry_chain_place_t *place,
     const ngx_http_retry_chain_ways_t *ways,

@@ -94,17 +94,16 @@ typedef struct {
 typedef struct {
     unsigned                            retry:1;   /* discard, try again */
     unsigned                            same:1;    /* on the same step */
+    unsigned                            fail:1;    /* answer with a Fail */
+    unsigned                            json:16;   /* 1 + index of the rule
+                                                      that made it a failure */
 
-    ngx_uint_t                          step;      /* index, if retry */
+    ngx_uint_t                          step;      /* index, if retry; of the
+                                                      state, if fail */
     ngx_uint_t                          rule;      /* index, if same */
     ngx_msec_t                          delay;     /* before the attempt */
     ngx_http_retry_chain_reason_e       reason;    /* of the delay */
     ngx_http_retry_chain_result_e       result;    /* if not retry */
-
-    ngx_uint_t                          json;      /* 1 + index of the rule
-                                                      that made it a failure */
-    const ngx_http_retry_chain_state_t *fail;      /* the answer, not the
-                                                      reply; or NULL */
 } ngx_http_retry_chain_verdict_t;
 
 
@@ -165,23 +164,6 @@ void ngx_http_retry_chain_place_move(ngx_http_retry_chain_place_t *place,
 
 /* for the files of this room */
 
-/*
- * There would be another try, but not in time: NGX_BUSY, or while the way out
- * is limited: NGX_ABORT
- */
-ngx_int_t ngx_http_retry_chain_decide_same(
-    const ngx_http_retry_chain_plan_t *plan,
-    const ngx_http_retry_chain_place_t *place,
-    const ngx_http_retry_chain_ways_t *ways,
-    const ngx_http_retry_chain_outcome_t *outcome, ngx_msec_int_t left,
-    uint32_t random, ngx_http_retry_chain_verdict_t *verdict);
-
-/* a verdict that the method of the request does not allow becomes UNSAFE */
-void ngx_http_retry_chain_decide_safe(
-    const ngx_http_retry_chain_plan_t *plan,
-    const ngx_http_retry_chain_outcome_t *outcome,
-    ngx_http_retry_chain_verdict_t *verdict);
-
 /* a run does not wait for a hint that is longer than "max" */
 ngx_uint_t ngx_http_retry_chain_waits(
     const ngx_http_retry_chain_plan_t *plan,
@@ -190,13 +172,19 @@ ngx_http_retry_chain_reason_e ngx_http_retry_chain_reason(
     const ngx_http_retry_chain_ways_t *ways, ngx_uint_t step);
 
 /* the same for plans that have states */
+
+/* NGX_OK if the outcome is an error, NGX_DECLINED if it is none */
+ngx_int_t ngx_http_retry_chain_decide_failed(
+    const ngx_http_retry_chain_plan_t *plan,
+    const ngx_http_retry_chain_place_t *place,
+    const ngx_http_retry_chain_outcome_t *outcome);
 ngx_int_t ngx_http_retry_chain_decide_states(
     const ngx_http_retry_chain_plan_t *plan,
     const ngx_http_retry_chain_place_t *place,
     const ngx_http_retry_chain_ways_t *ways,
     const ngx_http_retry_chain_outcome_t *outcome,
     const ngx_http_retry_chain_reply_t *reply, ngx_msec_int_t left,
-    uint32_t random, ngx_http_retry_chain_verdict_t *verdict);
+    ngx_http_retry_chain_verdict_t *verdict);
 void ngx_http_retry_chain_pick_states(
     const ngx_http_retry_chain_plan_t *plan,
     const ngx_http_retry_chain_place_t *place,

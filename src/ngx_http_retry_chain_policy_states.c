@@ -18,14 +18,26 @@ static ngx_uint_t ngx_http_retry_chain_pick_onward(
 
 
 ngx_int_t
+ngx_http_retry_chain_decide_failed(const ngx_http_retry_chain_plan_t *plan,
+    const ngx_http_retry_chain_place_t *place,
+    const ngx_http_retry_chain_outcome_t *outcome)
+{
+    return ngx_http_retry_chain_walk_failed(plan, place->step,
+                                            outcome->outcome, outcome->status)
+           ? NGX_OK : NGX_DECLINED;
+}
+
+
+/* where a run goes when the same step is not tried again */
+
+ngx_int_t
 ngx_http_retry_chain_decide_states(const ngx_http_retry_chain_plan_t *plan,
     const ngx_http_retry_chain_place_t *place,
     const ngx_http_retry_chain_ways_t *ways,
     const ngx_http_retry_chain_outcome_t *outcome,
     const ngx_http_retry_chain_reply_t *reply, ngx_msec_int_t left,
-    uint32_t random, ngx_http_retry_chain_verdict_t *verdict)
+    ngx_http_retry_chain_verdict_t *verdict)
 {
-    ngx_int_t                            rc;
     ngx_http_retry_chain_walk_t          walk;
     ngx_http_retry_chain_reply_t         known;
     const ngx_http_retry_chain_state_t  *state;
@@ -40,59 +52,37 @@ ngx_http_retry_chain_decide_states(const ngx_http_retry_chain_plan_t *plan,
     known.outcome = outcome->outcome;
     known.status = outcome->status;
 
-    rc = NGX_DECLINED;
-
-    if (ngx_http_retry_chain_walk_failed(plan, place->step, &known)) {
-        rc = ngx_http_retry_chain_decide_same(plan, place, ways, outcome, left,
-                                              random, verdict);
-    }
-
-    if (rc == NGX_OK) {
-        ngx_http_retry_chain_decide_safe(plan, outcome, verdict);
-        return NGX_OK;
-    }
-
-    verdict->reason = NGX_HTTP_RETRY_CHAIN_REASON_FIRST;
-
     if (ngx_http_retry_chain_walk(plan, place->step, &known, &walk)
         == NGX_AGAIN)
     {
         return NGX_AGAIN;
     }
 
-    state = walk.state == NGX_HTTP_RETRY_CHAIN_END ? NULL
-                                                   : &plan->states[walk.state];
+    verdict->reason = NGX_HTTP_RETRY_CHAIN_REASON_FIRST;
+    verdict->result = NGX_HTTP_RETRY_CHAIN_EXHAUSTED;
 
-    if (state && state->type == NGX_HTTP_RETRY_CHAIN_STATE_TASK) {
-        verdict->step = state->step;
+    if (walk.state != NGX_HTTP_RETRY_CHAIN_END) {
+        state = &plan->states[walk.state];
 
-        ngx_http_retry_chain_pick_states(plan, place, ways, walk.wait, left,
-                                         verdict);
+        if (state->type == NGX_HTTP_RETRY_CHAIN_STATE_TASK) {
+            verdict->step = state->step;
 
-        ngx_http_retry_chain_decide_safe(plan, outcome, verdict);
+            ngx_http_retry_chain_pick_states(plan, place, ways, walk.wait,
+                                             left, verdict);
+            return NGX_OK;
+        }
 
-        return NGX_OK;
+        if (state->type == NGX_HTTP_RETRY_CHAIN_STATE_FAIL) {
+            verdict->fail = 1;
+            verdict->step = walk.state;
+            return NGX_OK;
+        }
     }
 
-    if (state && state->type == NGX_HTTP_RETRY_CHAIN_STATE_FAIL) {
-        verdict->fail = state;
-        verdict->result = NGX_HTTP_RETRY_CHAIN_EXHAUSTED;
-
-    } else if (outcome->outcome == NGX_HTTP_RETRY_CHAIN_REPLY
-               && outcome->status >= 200 && outcome->status < 400)
+    if (outcome->outcome == NGX_HTTP_RETRY_CHAIN_REPLY
+        && outcome->status >= 200 && outcome->status < 400)
     {
         verdict->result = NGX_HTTP_RETRY_CHAIN_SUCCESS;
-        return NGX_OK;
-
-    } else {
-        verdict->result = NGX_HTTP_RETRY_CHAIN_EXHAUSTED;
-    }
-
-    if (rc == NGX_BUSY) {
-        verdict->result = NGX_HTTP_RETRY_CHAIN_DEADLINE;
-
-    } else if (rc == NGX_ABORT) {
-        verdict->result = NGX_HTTP_RETRY_CHAIN_LIMITED;
     }
 
     return NGX_OK;

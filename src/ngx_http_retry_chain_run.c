@@ -319,7 +319,7 @@ ngx_http_retry_chain_run_body(ngx_http_retry_chain_attempt_t *at,
     ngx_http_retry_chain_record_untimer(run);
     ngx_http_retry_chain_turn_judge(run, at, body);
 
-    if (!run->verdict.retry && run->verdict.fail == NULL) {
+    if (!run->verdict.retry && !run->verdict.fail) {
 
         (void) ngx_http_retry_chain_slots_retry_after(run, at->request);
 

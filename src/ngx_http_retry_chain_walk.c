@@ -19,15 +19,15 @@ static ngx_int_t ngx_http_retry_chain_walk_choose(
 
 ngx_uint_t
 ngx_http_retry_chain_walk_failed(const ngx_http_retry_chain_plan_t *plan,
-    ngx_uint_t step, const ngx_http_retry_chain_reply_t *reply)
+    ngx_uint_t step, ngx_uint_t outcome, ngx_uint_t status)
 {
-    if (reply->outcome != NGX_HTTP_RETRY_CHAIN_REPLY) {
+    if (outcome != NGX_HTTP_RETRY_CHAIN_REPLY) {
         return 1;
     }
 
     /* to a function each reply of the vendor is a result */
 
-    return plan->states[plan->steps[step].state].http && reply->status >= 400;
+    return plan->states[plan->steps[step].state].http && status >= 400;
 }
 
 
@@ -92,7 +92,9 @@ ngx_http_retry_chain_walk_after(const ngx_http_retry_chain_plan_t *plan,
     reply->http = state->http;
     *next = state->next;
 
-    if (!ngx_http_retry_chain_walk_failed(plan, step, reply)) {
+    if (!ngx_http_retry_chain_walk_failed(plan, step, reply->outcome,
+                                          reply->status))
+    {
         return NGX_OK;
     }
 

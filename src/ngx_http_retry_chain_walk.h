@@ -29,7 +29,7 @@ typedef struct {
 /* whether an outcome is an error, which Retry and Catch are about */
 ngx_uint_t ngx_http_retry_chain_walk_failed(
     const ngx_http_retry_chain_plan_t *plan, ngx_uint_t step,
-    const ngx_http_retry_chain_reply_t *reply);
+    ngx_uint_t outcome, ngx_uint_t status);
 
 /*
  * Where the reply of a step leads to when there is no retry on it.  NGX_AGAIN:

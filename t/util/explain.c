@@ -111,10 +111,17 @@ read_file(const char *name, ngx_str_t *text)
     FILE  *in;
 
     in = fopen(name, "r");
+
+    if (in == NULL) {
+        perror(name);
+        return 0;
+    }
+
     text->data = malloc(NGX_HTTP_RETRY_CHAIN_MACHINE_SIZE + 1);
 
-    if (in == NULL || text->data == NULL) {
-        perror(name);
+    if (text->data == NULL) {
+        perror("malloc");
+        fclose(in);
         return 0;
     }
 

@@ -1,0 +1,882 @@
+
+/*
+ * Copyright (C) The ngx_http_retry_chain_module authors
+ */
+
+
+/*
+ * The machines of t/unit/machines/cases.txt: what each is compiled into or why
+ * it is not, the warnings, and runs through it.  The file says how it is read.
+ */
+
+
+#include "tap.h"
+#include "ngx_http_retry_chain_condition.h"
+#include "ngx_http_retry_chain_machine.h"
+#include "ngx_http_retry_chain_policy.h"
+
+
+#define CASES        "t/unit/machines/cases.txt"
+#define SEED         "t/unit/machines/seed.json"
+
+#define MACHINE_LEN  (64 * 1024)
+#define TRACE_LEN    1024
+#define DEADLINE     60000
+
+
+#define FUNCTION  "\"Type\": \"Task\", "                                      \
+                  "\"Resource\": \"arn:aws:states:::lambda:invoke\", "        \
+                  "\"Parameters\": {\"FunctionName\": \"f\"}"
+#define CALL      "\"Type\": \"Task\", "                                      \
+                  "\"Resource\": \"arn:aws:states:::http:invoke\", "          \
+                  "\"Parameters\": {\"ApiEndpoint\": "                        \
+                  "\"https://api.example.com/v1\", \"Method\": \"GET\"}"
+
+
+static void test_cases(void);
+static void test_case(FILE *in, char *line);
+static void test_seed(void);
+static void test_texts(void);
+static void test_limits(void);
+static void test_options(void);
+static void test_limited(void);
+static void test_unsafe(void);
+
+static void add_text(char *line);
+static ngx_int_t compile(void);
+static ngx_int_t compile_text(const char *text);
+static void load(const char *name);
+static void is_error(const char *expected, const char *name);
+
+static void walk(char *script);
+static int read_reply(char **script);
+static void say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+static ngx_int_t find_header(void *data, ngx_str_t *name, ngx_str_t *value);
+
+
+static char    machine[MACHINE_LEN];
+static size_t  machine_len;
+static char    trace[TRACE_LEN];
+
+static ngx_http_retry_chain_plan_t             plan;
+static ngx_http_retry_chain_machine_options_t  options;
+static ngx_http_retry_chain_machine_result_t   result;
+
+static ngx_http_retry_chain_place_t            place;
+static ngx_http_retry_chain_ways_t             ways;
+static ngx_http_retry_chain_outcome_t          outcome;
+static ngx_http_retry_chain_reply_t            reply;
+static ngx_http_retry_chain_verdict_t          verdict;
+
+static char    header[64];
+static cJSON  *body;
+
+
+int
+main(void)
+{
+    options.deadline = DEADLINE;
+
+    test_cases();
+    test_seed();
+    test_texts();
+    test_limits();
+    test_options();
+    test_limited();
+    test_unsafe();
+
+    return done_testing();
+}
+
+
+static void
+test_cases(void)
+{
+    char   line[4096];
+    FILE  *in;
+
+    in = fopen(CASES, "r");
+
+    if (!ok(in != NULL, CASES)) {
+        return;
+    }
+
+    while (fgets(line, sizeof(line), in)) {
+
+        if (line[0] != '#' && line[0] != '\n') {
+            test_case(in, line);
+        }
+    }
+
+    fclose(in);
+}
+
+
+static void
+test_case(FILE *in, char *line)
+{
+    int          compiled;
+    char         script[4096];
+    ngx_int_t    rc;
+    ngx_str_t   *warning;
+    ngx_uint_t   n;
+
+    machine_len = 0;
+    n = 0;
+    compiled = 0;
+    rc = NGX_ERROR;
+    warning = NULL;
+
+    do {
+        line[strcspn(line, "\n")] = '\0';
+
+        if (line[0] == '\0') {
+            break;
+        }
+
+        if (!compiled && strchr("~=", line[0])) {
+            rc = compile();
+            warning = result.warnings.elts;
+            compiled = 1;
+        }
+
+        if (line[0] == '~') {
+            ok(n < result.warnings.nelts, "warning %u", (unsigned) n);
+
+            if (n < result.warnings.nelts) {
+                is_str(&warning[n++], line + 2, "%s", line + 2);
+            }
+
+        } else if (strcmp(line, "=> ok") == 0) {
+            is_int(rc, NGX_OK, "%.70s", machine);
+
+            if (rc != NGX_OK) {
+                printf("#   %.*s\n", (int) result.error.len,
+                       result.error.data);
+                return;
+            }
+
+        } else if (strncmp(line, "=> ", 3) == 0) {
+            is_int(rc, NGX_DECLINED, "%.70s", machine);
+            is_str(&result.error, line + 3, "its error");
+
+        } else if (line[0] == '?') {
+            snprintf(script, sizeof(script), "%s", line + 1);
+            walk(script);
+
+        } else if (line[0] == '=') {
+            ok(strcmp(trace, line + 2) == 0, "%s: %s", script, line + 2);
+
+            if (strcmp(trace, line + 2) != 0) {
+                printf("#   got %s\n", trace);
+            }
+
+        } else {
+            add_text(line);
+        }
+
+    } while (fgets(line, 4096, in));
+
+    is_int(result.warnings.nelts, n, "no other warnings");
+
+    while (n < result.warnings.nelts) {
+        printf("#   %.*s\n", (int) warning[n].len, warning[n].data);
+        n++;
+    }
+}
+
+
+/* @T and @H stand for the fields of a Task */
+
+static void
+add_text(char *line)
+{
+    const char  *text;
+
+    while (*line && machine_len < MACHINE_LEN - 512) {
+
+        if (line[0] == '@' && (line[1] == 'T' || line[1] == 'H')) {
+            text = line[1] == 'T' ? FUNCTION : CALL;
+
+            memcpy(machine + machine_len, text, strlen(text));
+            machine_len += strlen(text);
+            line += 2;
+
+        } else {
+            machine[machine_len++] = *line++;
+        }
+    }
+
+    machine[machine_len] = '\0';
+}
+
+
+static ngx_int_t
+compile(void)
+{
+    u_char     *copy;
+    ngx_int_t   rc;
+    ngx_str_t   text;
+
+    /* memory of its own, so that one byte too far is seen */
+
+    copy = malloc(machine_len ? machine_len : 1);
+    memcpy(copy, machine, machine_len);
+
+    text.data = copy;
+    text.len = machine_len;
+
+    ngx_memzero(&plan, sizeof(plan));
+    ngx_http_retry_chain_hints_init(&plan.hints);
+
+    rc = ngx_http_retry_chain_machine_compile(tap_pool(), &text, &options,
+                                              &plan, &result);
+    free(copy);
+
+    return rc;
+}
+
+
+static ngx_int_t
+compile_text(const char *text)
+{
+    char  line[4096];
+
+    machine_len = 0;
+
+    snprintf(line, sizeof(line), "%s", text);
+    add_text(line);
+
+    return compile();
+}
+
+
+static void
+load(const char *name)
+{
+    FILE  *in;
+
+    in = fopen(name, "r");
+    machine_len = 0;
+
+    if (ok(in != NULL, "%s", name)) {
+        machine_len = fread(machine, 1, MACHINE_LEN - 1, in);
+        fclose(in);
+    }
+
+    machine[machine_len] = '\0';
+}
+
+
+static void
+is_error(const char *expected, const char *name)
+{
+    is_int(compile(), NGX_DECLINED, "%s", name);
+    is_str(&result.error, expected, "its error");
+    ok(plan.steps == NULL && plan.states == NULL && plan.attempts == 0,
+       "the plan is as it was");
+}
+
+
+/* the machine of the article, byte for byte */
+
+static void
+test_seed(void)
+{
+    ngx_str_t   *warning;
+    ngx_uint_t   i;
+
+    static const char  *names[] = { "apiProxy1", "apiProxy2", "apiProxy3" };
+    static const char  *states[] = {
+        "Proxy 1", "Choice", "Success - 1", "Wait", "Proxy 2", "Choice (1)",
+        "Success -2", "Proxy 3", "Choice (2)", "Success - 3", "Failure"
+    };
+    static char  scripts[][64] = {
+        "200", "429 200", "429 429 200", "429 429 503", "404 500 200",
+        "e e e e e e 200", "t 429 i 200", "429 e 429 429"
+    };
+    static const char  *traces[] = {
+        "apiProxy1 -> success",
+        "apiProxy1 +5000 apiProxy2 -> success",
+        "apiProxy1 +5000 apiProxy2 apiProxy3 -> success",
+        "apiProxy1 +5000 apiProxy2 apiProxy3 -> exhausted",
+        "apiProxy1 +5000 apiProxy2 apiProxy3 -> success",
+        "apiProxy1 ~2000 apiProxy1 ~4000 apiProxy1 ~8000 apiProxy1 "
+            "~16000 apiProxy1 +5000 apiProxy2 ~2000 apiProxy2 -> success",
+        "apiProxy1 ~2000 apiProxy1 +5000 apiProxy2 ~2000 apiProxy2 -> success",
+        "apiProxy1 +5000 apiProxy2 ~2000 apiProxy2 apiProxy3 -> exhausted"
+    };
+
+    load(SEED);
+    is_int(compile(), NGX_OK, "the seed's machine");
+
+    is_int(plan.nsteps, 3, "three steps");
+    is_int(plan.nstates, 11, "the Passes vanish");
+    is_int(plan.nrules, 3, "a rule for each step");
+    is_int(plan.attempts, 21, "seven attempts for each");
+    is_int(plan.timeout, DEADLINE, "the deadline of the directives");
+    ok(!plan.hard, "which is the default");
+    ok(!plan.body, "no body is needed");
+    is_int(plan.wait, 0, "it begins at once");
+    is_int(result.sleep, 383000, "it can wait for 3 times 126 s and 5 s");
+
+    is_int(result.warnings.nelts, 1, "one warning");
+    warning = result.warnings.elts;
+    is_str(&warning[0], "a run could wait for 383 s in all, but ends after "
+           "60000 ms at \"$\"", "it is about that");
+
+    for (i = 0; i < plan.nsteps; i++) {
+        is_str(&plan.steps[i].name, names[i], "step %u", (unsigned) i);
+        is_int(plan.rules[i].attempts, 7, "6 retries");
+        is_int(plan.rules[i].interval, 2000, "after 2 s");
+        is_int(plan.rules[i].rate, 2000, "twice as much each time");
+        is_int(plan.rules[i].outcomes, NGX_HTTP_RETRY_CHAIN_ERROR
+                                       |NGX_HTTP_RETRY_CHAIN_TIMEOUT
+                                       |NGX_HTTP_RETRY_CHAIN_INVALID_HEADER,
+               "on every failure of the way out");
+    }
+
+    for (i = 0; i < plan.nstates; i++) {
+        is_str(&plan.states[i].name, states[i], "state %u", (unsigned) i);
+    }
+
+    for (i = 0; i < sizeof(traces) / sizeof(traces[0]); i++) {
+        walk(scripts[i]);
+        ok(strcmp(trace, traces[i]) == 0, "%s", traces[i]);
+
+        if (strcmp(trace, traces[i]) != 0) {
+            printf("#   got %s\n", trace);
+        }
+    }
+}
+
+
+/* what a file of lines cannot hold */
+
+static void
+test_texts(void)
+{
+    machine_len = 0;
+    machine[0] = '\0';
+    is_error("invalid JSON in line 1 at \"$\"", "no text");
+
+    strcpy(machine, " \n ");
+    machine_len = 3;
+    is_error("invalid JSON in line 2 at \"$\"", "blanks");
+
+    strcpy(machine, "{\n\n\"a\" 1}");
+    machine_len = strlen(machine);
+    is_error("invalid JSON in line 3 at \"$\"", "the line is told");
+
+    strcpy(machine, "{\"a\":\"\t\"}");
+    machine_len = strlen(machine);
+    is_error("control character in line 1 at \"$\"", "a tab in a string");
+
+    memcpy(machine, "{\"a\":\0}", 7);
+    machine_len = 7;
+    is_error("zero byte at \"$\"", "a zero");
+
+    strcpy(machine, "{\"a\":\"\xff\"}");
+    machine_len = strlen(machine);
+    is_error("invalid UTF-8 at \"$\"", "bytes that are no text");
+
+    strcpy(machine, "{\"a\":\"\xc3\"}");
+    machine_len = strlen(machine);
+    is_error("invalid UTF-8 at \"$\"", "a character that is cut");
+
+    strcpy(machine, "{\"a\":\"\\\\u0000\"}");
+    machine_len = strlen(machine);
+    is_error("unknown field at \"$.a\"", "an escaped backslash is no zero");
+}
+
+
+static void
+test_limits(void)
+{
+    u_char      *p;
+    ngx_int_t    rc;
+    ngx_str_t    text;
+    ngx_uint_t   i, n;
+
+    static ngx_uint_t   counts[] = { 16, 17 };
+
+    /* so many Tasks in a row */
+
+    for (i = 0; i < 2; i++) {
+
+        machine_len = sprintf(machine, "{\"StartAt\":\"T0\",\"States\":{");
+
+        for (n = 0; n < counts[i]; n++) {
+            machine_len += sprintf(machine + machine_len,
+                                   "\"T%u\":{" FUNCTION ",\"Next\":\"T%u\"},",
+                                   (unsigned) n, (unsigned) n + 1);
+        }
+
+        machine_len += sprintf(machine + machine_len,
+                               "\"T%u\":{\"Type\":\"Succeed\"}}}",
+                               (unsigned) n);
+
+        if (i == 0) {
+            is_int(compile(), NGX_OK, "16 Tasks");
+            is_int(plan.attempts, 16, "are 16 attempts");
+
+        } else {
+            is_error("17 Tasks, at most 16 are allowed at \"$.States\"",
+                     "17 Tasks");
+        }
+    }
+
+    /* Passes, up to the limit and beyond */
+
+    for (i = 0; i < 2; i++) {
+
+        machine_len = sprintf(machine, "{\"StartAt\":\"0\",\"States\":{\"0\":{"
+                              FUNCTION ",\"Next\":\"1\"}");
+
+        for (n = 1; n < 499 + i; n++) {
+            machine_len += sprintf(machine + machine_len,
+                                   ",\"%u\":{\"Type\":\"Pass\",\"Next\":"
+                                   "\"%u\"}", (unsigned) n, (unsigned) n + 1);
+        }
+
+        machine_len += sprintf(machine + machine_len,
+                               ",\"%u\":{\"Type\":\"Succeed\"}}}",
+                               (unsigned) n);
+
+        if (i == 0) {
+            is_int(compile(), NGX_OK, "500 states");
+            is_int(plan.nstates, 2, "of which two are left");
+
+        } else {
+            is_error("501 states, at most 500 are allowed at \"$.States\"",
+                     "501 states");
+        }
+    }
+
+    machine_len = sprintf(machine, "{");
+
+    for (n = 0; n < 513; n++) {
+        machine_len += sprintf(machine + machine_len, "%s\"%u\":1",
+                               n ? "," : "", (unsigned) n);
+    }
+
+    machine_len += sprintf(machine + machine_len, "}");
+    is_error("more than 512 fields at \"$\"", "513 fields");
+
+    /* the size */
+
+    for (i = 0; i < 2; i++) {
+        text.len = NGX_HTTP_RETRY_CHAIN_MACHINE_SIZE + i;
+        p = malloc(text.len);
+        memset(p, ' ', text.len);
+        memcpy(p, "[]", 2);
+        text.data = p;
+
+        rc = ngx_http_retry_chain_machine_compile(tap_pool(), &text, &options,
+                                                  &plan, &result);
+        is_int(rc, NGX_DECLINED, "%u bytes", (unsigned) text.len);
+        is_str(&result.error, i ? "262145 bytes, at most 262144 are allowed "
+                                  "at \"$\""
+                                : "must be an object at \"$\"", "its error");
+        free(p);
+    }
+
+    /* data that doubles with each Pass */
+
+    machine_len = sprintf(machine, "{\"StartAt\":\"0\",\"States\":{\"0\":{"
+                          FUNCTION ",\"Next\":\"1\"}");
+
+    for (n = 1; n < 400; n++) {
+        machine_len += sprintf(machine + machine_len,
+                               ",\"%u\":{\"Type\":\"Pass\",\"Parameters\":"
+                               "{\"a.$\":\"$\",\"b.$\":\"$\"},\"Next\":"
+                               "\"%u\"}", (unsigned) n, (unsigned) n + 1);
+    }
+
+    machine_len += sprintf(machine + machine_len,
+                           ",\"%u\":{" FUNCTION ",\"ResultPath\":\"$.x\","
+                           "\"End\":true}}}", (unsigned) n);
+
+    is_error("the data is too complex at \"$\"", "data without end");
+
+    /* so many warnings and not more */
+
+    machine_len = sprintf(machine, "{\"StartAt\":\"A\",\"States\":{\"A\":{"
+                          FUNCTION ",\"End\":true,\"Retry\":[{"
+                          "\"ErrorEquals\":[\"x\"");
+
+    for (n = 1; n < 1000; n++) {
+        machine_len += sprintf(machine + machine_len, ",\"x\"");
+    }
+
+    machine_len += sprintf(machine + machine_len, "]}]}}}");
+
+    is_int(compile(), NGX_OK, "1000 warnings");
+    is_int(result.warnings.nelts, 50, "50 are told");
+}
+
+
+static void
+test_options(void)
+{
+    ngx_uint_t  i;
+
+    static const char  *texts[] = {
+        "{\"StartAt\":\"A\",\"States\":{\"A\":{@T,\"End\":true}}}",
+        "{\"TimeoutSeconds\":10,\"StartAt\":\"A\",\"States\":{\"A\":"
+            "{@T,\"End\":true}}}"
+    };
+
+    static struct {
+        ngx_msec_t  deadline;
+        unsigned    hard;
+        ngx_uint_t  machine;
+        ngx_msec_t  timeout;
+        unsigned    result;
+    } cases[] = {
+        { 60000, 0, 0, 60000, 0 },
+        { 60000, 1, 0, 60000, 1 },
+        { 0, 0, 0, 0, 0 },
+        { 60000, 0, 1, 10000, 1 },
+        { 60000, 1, 1, 10000, 1 },
+        { 5000, 1, 1, 5000, 1 },
+        { 5000, 0, 1, 10000, 1 },
+        { 0, 0, 1, 10000, 1 }
+    };
+
+    for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        options.deadline = cases[i].deadline;
+        options.hard = cases[i].hard;
+
+        is_int(compile_text(texts[cases[i].machine]), NGX_OK, "options %u",
+               (unsigned) i);
+        is_int(plan.timeout, cases[i].timeout, "the timeout");
+        is_int(plan.hard, cases[i].result, "whether it aborts an attempt");
+    }
+
+    options.deadline = DEADLINE;
+    options.hard = 0;
+
+    is_int(plan.fail_status, 502, "the status of a Fail");
+
+    options.fail_status = 503;
+    options.line = 7;
+    ngx_str_set(&options.file, "nginx.conf");
+
+    (void) compile_text(texts[0]);
+
+    is_int(plan.fail_status, 503, "is configured");
+    is_int(plan.steps[0].line, 7, "a step knows its line");
+    is_str(&plan.steps[0].file, "nginx.conf", "and its file");
+
+    options.fail_status = 0;
+}
+
+
+/* where a run goes when its way out is limited */
+
+static void
+test_limited(void)
+{
+    ngx_uint_t  i, used;
+
+    static struct {
+        ngx_http_retry_chain_limited_e  limited;
+        ngx_msec_t                      slots[3];
+        ngx_uint_t                      used;      /* steps before */
+        ngx_uint_t                      hinted;
+        ngx_uint_t                      step;      /* 9: none */
+        ngx_msec_t                      delay;
+        ngx_uint_t                      reason;
+    } cases[] = {
+        { NGX_HTTP_RETRY_CHAIN_LIMITED_WAIT, { 0, 0, 0 }, 0, 0,
+          0, 0, NGX_HTTP_RETRY_CHAIN_REASON_FIRST },
+
+        /* on to the next one, after the Wait before it */
+
+        { NGX_HTTP_RETRY_CHAIN_LIMITED_WAIT, { 9000, 0, 0 }, 0, 0,
+          1, 5000, NGX_HTTP_RETRY_CHAIN_REASON_STEP },
+        { NGX_HTTP_RETRY_CHAIN_LIMITED_WAIT, { 9000, 5000, 0 }, 0, 0,
+          1, 5000, NGX_HTTP_RETRY_CHAIN_REASON_STEP },
+        { NGX_HTTP_RETRY_CHAIN_LIMITED_WAIT, { 9000, 5001, 0 }, 0, 0,
+          2, 5000, NGX_HTTP_RETRY_CHAIN_REASON_STEP },
+
+        /* none is free: the soonest */
+
+        { NGX_HTTP_RETRY_CHAIN_LIMITED_WAIT, { 9000, 8000, 7000 }, 0, 0,
+          2, 7000, NGX_HTTP_RETRY_CHAIN_REASON_SLOT },
+        { NGX_HTTP_RETRY_CHAIN_LIMITED_WAIT, { 6000, 8000, 7000 }, 0, 1,
+          0, 6000, NGX_HTTP_RETRY_CHAIN_REASON_HINT },
+
+        /* not for a hint that is too long */
+
+        { NGX_HTTP_RETRY_CHAIN_LIMITED_WAIT, { 59000, 59000, 59000 }, 0, 7,
+          9, 0, NGX_HTTP_RETRY_CHAIN_REASON_FIRST },
+
+        /* it never goes back */
+
+        { NGX_HTTP_RETRY_CHAIN_LIMITED_WAIT, { 0, 9000, 0 }, 3, 0,
+          2, 0, NGX_HTTP_RETRY_CHAIN_REASON_STEP },
+        { NGX_HTTP_RETRY_CHAIN_LIMITED_WAIT, { 0, 0, 8000 }, 7, 0,
+          9, 0, NGX_HTTP_RETRY_CHAIN_REASON_STEP },
+
+        { NGX_HTTP_RETRY_CHAIN_LIMITED_NEXT, { 9000, 0, 0 }, 0, 0,
+          0, 0, NGX_HTTP_RETRY_CHAIN_REASON_FIRST },
+        { NGX_HTTP_RETRY_CHAIN_LIMITED_FAIL, { 9000, 0, 0 }, 0, 0,
+          9, 0, NGX_HTTP_RETRY_CHAIN_REASON_FIRST }
+    };
+
+    load(SEED);
+    (void) compile();
+
+    plan.hints.max = 30000;
+
+    for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        ngx_memzero(&place, sizeof(place));
+        ngx_memzero(&ways, sizeof(ways));
+        ngx_memzero(&verdict, sizeof(verdict));
+
+        plan.limited = cases[i].limited;
+        used = cases[i].used;
+
+        place.used = used;
+        place.visits = used ? 1 : 0;
+
+        for (place.step = 0; used >> 1; used >>= 1) {
+            place.step++;
+        }
+
+        verdict.step = place.step;
+        ways.hinted = cases[i].hinted;
+        ngx_memcpy(ways.delay, cases[i].slots, sizeof(cases[i].slots));
+
+        ngx_http_retry_chain_pick(&plan, &place, &ways, 0, DEADLINE,
+                                  &verdict);
+
+        is_int(verdict.retry ? verdict.step : 9, cases[i].step,
+               "limited, case %u", (unsigned) i);
+
+        if (verdict.retry) {
+            is_int(verdict.delay, cases[i].delay, "the delay");
+            is_int(verdict.reason, cases[i].reason, "its reason");
+
+        } else {
+            is_int(verdict.result, NGX_HTTP_RETRY_CHAIN_LIMITED, "limited");
+        }
+    }
+}
+
+
+/* the reply at hand is the answer if nothing more may be sent */
+
+static void
+test_unsafe(void)
+{
+    ngx_int_t  rc;
+
+    load(SEED);
+    (void) compile();
+
+    ngx_memzero(&place, sizeof(place));
+    ngx_memzero(&ways, sizeof(ways));
+    ngx_memzero(&outcome, sizeof(outcome));
+
+    place.visits = 1;
+    place.used = 1;
+    place.tries = 1;
+
+    outcome.outcome = NGX_HTTP_RETRY_CHAIN_REPLY;
+    outcome.status = 503;
+    outcome.sent = 1;
+
+    rc = ngx_http_retry_chain_decide(&plan, &place, &ways, &outcome, NULL,
+                                     DEADLINE, 0, &verdict);
+    is_int(rc, NGX_OK, "a POST that was sent");
+    ok(!verdict.retry, "goes to no other step");
+    is_int(verdict.result, NGX_HTTP_RETRY_CHAIN_UNSAFE, "unsafe");
+
+    outcome.status = 429;
+
+    (void) ngx_http_retry_chain_decide(&plan, &place, &ways, &outcome, NULL,
+                                       DEADLINE, 0, &verdict);
+    ok(verdict.retry && verdict.step == 1, "but after 429 it does");
+
+    (void) ngx_http_retry_chain_decide(&plan, &place, &ways, &outcome, NULL,
+                                       5000, 0, &verdict);
+    ok(!verdict.retry && verdict.result == NGX_HTTP_RETRY_CHAIN_DEADLINE,
+       "in time");
+
+    outcome.outcome = NGX_HTTP_RETRY_CHAIN_TIMEOUT;
+
+    (void) ngx_http_retry_chain_decide(&plan, &place, &ways, &outcome, NULL,
+                                       DEADLINE, 0, &verdict);
+    ok(!verdict.retry && verdict.result == NGX_HTTP_RETRY_CHAIN_UNSAFE,
+       "nor is a retry made on it");
+}
+
+
+/* a run with scripted replies, into the trace */
+
+static void
+walk(char *script)
+{
+    ngx_int_t       rc;
+    ngx_msec_int_t  left;
+
+    static const char  *results[] = {
+        "success", "exhausted", "stopped", "unsafe", "deadline", "limited"
+    };
+
+    trace[0] = '\0';
+    left = plan.timeout ? (ngx_msec_int_t) plan.timeout
+                        : (ngx_msec_int_t) NGX_MAX_INT_T_VALUE;
+
+    ngx_memzero(&place, sizeof(place));
+    ngx_memzero(&ways, sizeof(ways));
+    ngx_memzero(&verdict, sizeof(verdict));
+
+    ngx_http_retry_chain_pick(&plan, &place, &ways, plan.wait, left,
+                              &verdict);
+
+    while (verdict.retry) {
+
+        if (verdict.delay) {
+            say("%c%u ", verdict.same ? '~' : '+', (unsigned) verdict.delay);
+            left -= (ngx_msec_int_t) verdict.delay;
+        }
+
+        ngx_http_retry_chain_place_move(&place, &verdict);
+
+        say("%s ", (char *) plan.steps[place.step].name.data);
+
+        if (!read_reply(&script)) {
+            say("...");
+            return;
+        }
+
+        rc = ngx_http_retry_chain_decide(&plan, &place, &ways, &outcome,
+                                         &reply, left, 0xffffffff, &verdict);
+
+        if (rc == NGX_AGAIN) {
+            say("? ");
+            reply.pending = 0;
+            reply.json = body;
+
+            rc = ngx_http_retry_chain_decide(&plan, &place, &ways, &outcome,
+                                             &reply, left, 0xffffffff,
+                                             &verdict);
+        }
+
+        cJSON_Delete(body);
+        body = NULL;
+
+        if (rc != NGX_OK) {
+            say("error");
+            return;
+        }
+    }
+
+    if (verdict.fail) {
+        say("-> fail %s",
+            (char *) plan.states[verdict.step].error.data);
+
+    } else {
+        say("-> %s", results[verdict.result]);
+    }
+}
+
+
+/* 200, 200{JSON without blanks}, 200[header=value], e, t or i */
+
+static int
+read_reply(char **script)
+{
+    char  *p;
+
+    p = *script + strspn(*script, " ");
+
+    if (*p == '\0') {
+        return 0;
+    }
+
+    *script = p + strcspn(p, " ");
+
+    if (**script) {
+        *(*script)++ = '\0';
+    }
+
+    ngx_memzero(&outcome, sizeof(outcome));
+    ngx_memzero(&reply, sizeof(reply));
+
+    outcome.idempotent = 1;
+    outcome.sent = 1;
+    header[0] = '\0';
+
+    switch (*p) {
+
+    case 'e':
+        outcome.outcome = NGX_HTTP_RETRY_CHAIN_ERROR;
+        return 1;
+
+    case 't':
+        outcome.outcome = NGX_HTTP_RETRY_CHAIN_TIMEOUT;
+        return 1;
+
+    case 'i':
+        outcome.outcome = NGX_HTTP_RETRY_CHAIN_INVALID_HEADER;
+        return 1;
+
+    default:
+        break;
+    }
+
+    outcome.outcome = NGX_HTTP_RETRY_CHAIN_REPLY;
+    outcome.status = strtoul(p, &p, 10);
+
+    reply.lookup = find_header;
+    reply.pending = 1;
+
+    if (*p == '[') {
+        snprintf(header, sizeof(header), "%s", p + 1);
+        header[strcspn(header, "]")] = '\0';
+
+    } else if (*p == '{') {
+        body = cJSON_Parse(p);
+    }
+
+    return 1;
+}
+
+
+static void
+say(const char *fmt, ...)
+{
+    size_t   len;
+    va_list  args;
+
+    len = strlen(trace);
+
+    va_start(args, fmt);
+    vsnprintf(trace + len, sizeof(trace) - len, fmt, args);
+    va_end(args);
+}
+
+
+static ngx_int_t
+find_header(void *data, ngx_str_t *name, ngx_str_t *value)
+{
+    size_t  len;
+
+    len = strcspn(header, "=");
+
+    if (header[0] == '\0' || name->len != len
+        || ngx_strncasecmp(name->data, (u_char *) header, len) != 0)
+    {
+        return NGX_DECLINED;
+    }
+
+    value->data = (u_char *) header + len + 1;
+    value->len = strlen(header + len + 1);
+
+    return NGX_OK;
+}
