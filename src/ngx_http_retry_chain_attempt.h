@@ -25,13 +25,9 @@ typedef struct ngx_http_retry_chain_held_s  ngx_http_retry_chain_held_t;
 
 /*
  * NGX_OK: relay the reply; NGX_DECLINED: discard it; NGX_AGAIN: hold it back,
- * its body is asked for.
+ * and ask again with its body, or with NULL if that is too large.
  */
-typedef ngx_int_t (*ngx_http_retry_chain_header_pt)(
-    ngx_http_retry_chain_attempt_t *at);
-
-/* the body, or NULL if it is too large; NGX_OK or NGX_DECLINED as above */
-typedef ngx_int_t (*ngx_http_retry_chain_body_pt)(
+typedef ngx_int_t (*ngx_http_retry_chain_judge_pt)(
     ngx_http_retry_chain_attempt_t *at, ngx_str_t *body);
 
 
@@ -41,9 +37,8 @@ struct ngx_http_retry_chain_attempt_s {
     ngx_http_retry_chain_step_t       *step;
 
     void                              *data;        /* the run */
-    ngx_http_retry_chain_header_pt     header;      /* asked for the verdict */
-    ngx_http_retry_chain_body_pt       body;        /* likewise, once held */
-    ngx_http_retry_chain_held_t       *held;
+    ngx_http_retry_chain_judge_pt      judge;       /* asked for the verdict */
+    ngx_http_retry_chain_held_t       *held;        /* NULL: was not held back */
     ngx_event_t                       *cut;         /* fired to cut a body */
 
     ngx_http_cleanup_t                *cleanup;     /* of main, before it */

@@ -293,7 +293,7 @@ ngx_http_retry_chain_lend_state(ngx_http_request_t *r, ngx_http_request_t *sr,
 }
 
 
-/* few modules have a context, so four of the attempt are looked at together */
+/* few modules have a context, so eight of the attempt are looked at together */
 
 static void
 ngx_http_retry_chain_lend_contexts(void **to, void **from)
@@ -302,11 +302,13 @@ ngx_http_retry_chain_lend_contexts(void **to, void **from)
 
     for (i = 0; i < ngx_http_max_module; i = last) {
 
-        last = ngx_min(i + 4, ngx_http_max_module);
+        last = ngx_min(i + 8, ngx_http_max_module);
 
-        if (last - i == 4
+        if (last - i == 8
             && ((uintptr_t) from[i] | (uintptr_t) from[i + 1]
-                | (uintptr_t) from[i + 2] | (uintptr_t) from[i + 3]) == 0)
+                | (uintptr_t) from[i + 2] | (uintptr_t) from[i + 3]
+                | (uintptr_t) from[i + 4] | (uintptr_t) from[i + 5]
+                | (uintptr_t) from[i + 6] | (uintptr_t) from[i + 7]) == 0)
         {
             continue;
         }

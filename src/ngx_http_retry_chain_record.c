@@ -101,6 +101,8 @@ ngx_http_retry_chain_record_next(ngx_http_retry_chain_run_t *run,
 
     verdict = &run->verdict;
 
+    record->outcome.json = verdict->json;
+
     if (verdict->retry) {
         record->next = verdict->same ? NGX_HTTP_RETRY_CHAIN_NEXT_SAME
                                      : NGX_HTTP_RETRY_CHAIN_NEXT_STEP;

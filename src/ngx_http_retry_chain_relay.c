@@ -24,8 +24,8 @@ static ngx_int_t ngx_http_retry_chain_body_filter(ngx_http_request_t *r,
 #if (NGX_HTTP_RETRY_CHAIN_EARLY_HINTS)
 static ngx_int_t ngx_http_retry_chain_early_hints_filter(ngx_http_request_t *r);
 #endif
-static ngx_int_t ngx_http_retry_chain_hold_body(
-    ngx_http_retry_chain_attempt_t *at, ngx_chain_t *in);
+static ngx_int_t ngx_http_retry_chain_relay_held(
+    ngx_http_retry_chain_attempt_t *at, ngx_chain_t **in);
 static ngx_int_t ngx_http_retry_chain_relay_call(
     ngx_http_retry_chain_attempt_t *at, ngx_chain_t *in);
 static ngx_int_t ngx_http_retry_chain_relay_header(
@@ -98,7 +98,7 @@ ngx_http_retry_chain_header_filter(ngx_http_request_t *r)
                    "retry chain header: %ui, upstream:%d",
                    r->headers_out.status, u != NULL);
 
-    switch (at->header(at)) {
+    switch (at->judge(at, NULL)) {
 
     case NGX_OK:
         return ngx_http_retry_chain_relay_header(at);
@@ -117,6 +117,7 @@ ngx_http_retry_chain_header_filter(ngx_http_request_t *r)
 static ngx_int_t
 ngx_http_retry_chain_body_filter(ngx_http_request_t *r, ngx_chain_t *in)
 {
+    ngx_int_t                        rc;
     ngx_http_retry_chain_attempt_t  *at;
 
     if (r == r->main) {
@@ -136,7 +137,11 @@ ngx_http_retry_chain_body_filter(ngx_http_request_t *r, ngx_chain_t *in)
     }
 
     if (at->holding) {
-        return ngx_http_retry_chain_hold_body(at, in);
+        rc = ngx_http_retry_chain_relay_held(at, &in);
+
+        if (rc != NGX_OK) {
+            return rc == NGX_DONE ? NGX_OK : rc;
+        }
     }
 
     if (at->relaying) {
@@ -144,64 +149,6 @@ ngx_http_retry_chain_body_filter(ngx_http_request_t *r, ngx_chain_t *in)
     }
 
     return ngx_http_retry_chain_discard_body(at, in);
-}
-
-
-/* until it is known what becomes of the reply nothing of it is sent */
-
-static ngx_int_t
-ngx_http_retry_chain_hold_body(ngx_http_retry_chain_attempt_t *at,
-    ngx_chain_t *in)
-{
-    ngx_int_t            rc;
-    ngx_chain_t         *out;
-    ngx_http_request_t  *sr;
-
-    sr = at->request;
-
-    rc = ngx_http_retry_chain_hold_take(at, &in);
-
-    if (rc == NGX_AGAIN || rc == NGX_ERROR) {
-        return rc == NGX_AGAIN ? NGX_OK : NGX_ERROR;
-    }
-
-    at->holding = 0;
-
-    if (at->body(at, rc == NGX_OK ? &at->held->body : NULL) != NGX_OK) {
-
-        at->discarded = at->held->body.len;
-
-        if (ngx_http_retry_chain_discard_header(at) != NGX_OK && at->cut
-            && !at->held->last && !at->cut->posted)
-        {
-            ngx_post_event(at->cut, &ngx_posted_events);
-        }
-
-#if (NGX_HTTP_CACHE)
-        if (sr->upstream) {
-            sr->upstream->cacheable = 0;
-        }
-#endif
-
-        return ngx_http_retry_chain_discard_body(at, in);
-    }
-
-    sr->header_sent = 0;
-
-    rc = ngx_http_retry_chain_relay_header(at);
-
-    if (rc == NGX_ERROR || rc > NGX_OK) {
-        return NGX_ERROR;
-    }
-
-    if (sr->main->header_only) {
-        at->complete = 1;
-        return NGX_OK;
-    }
-
-    out = ngx_http_retry_chain_hold_give(at, in);
-
-    return out ? ngx_http_retry_chain_relay_body(at, out) : NGX_ERROR;
 }
 
 
@@ -358,6 +305,66 @@ ngx_http_retry_chain_relay_cached(ngx_http_request_t *r)
 #else
     return 0;
 #endif
+}
+
+
+/*
+ * A reply that is held back: NGX_OK if its verdict has fallen, "in" is what is
+ * to be relayed or discarded then, NGX_DONE if there is nothing to be done.
+ */
+
+static ngx_int_t
+ngx_http_retry_chain_relay_held(ngx_http_retry_chain_attempt_t *at,
+    ngx_chain_t **in)
+{
+    ngx_int_t            rc;
+    ngx_http_request_t  *sr;
+
+    sr = at->request;
+
+    rc = ngx_http_retry_chain_hold_take(at, in);
+
+    if (rc == NGX_AGAIN || rc == NGX_ERROR) {
+        return rc == NGX_AGAIN ? NGX_DONE : NGX_ERROR;
+    }
+
+    at->holding = 0;
+
+    if (at->judge(at, rc == NGX_OK ? &at->held->body : NULL) != NGX_OK) {
+
+        if (ngx_http_retry_chain_discard_header(at) != NGX_OK
+            && at->cut && !at->held->last && !at->cut->posted)
+        {
+            ngx_post_event(at->cut, &ngx_posted_events);
+        }
+
+#if (NGX_HTTP_CACHE)
+        if (sr->upstream) {
+            sr->upstream->cacheable = 0;
+        }
+#endif
+
+        at->discarded = at->held->body.len;
+
+        return NGX_OK;
+    }
+
+    sr->header_sent = 0;
+
+    rc = ngx_http_retry_chain_relay_header(at);
+
+    if (rc == NGX_ERROR || rc > NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    if (sr->main->header_only) {
+        at->complete = 1;
+        return NGX_DONE;
+    }
+
+    *in = ngx_http_retry_chain_hold_give(at, *in);
+
+    return *in ? NGX_OK : NGX_ERROR;
 }
 
 

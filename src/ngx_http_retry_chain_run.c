@@ -30,9 +30,7 @@ static void ngx_http_retry_chain_run_write_handler(ngx_http_request_t *r);
 static void ngx_http_retry_chain_run_event_handler(ngx_event_t *ev);
 
 static void ngx_http_retry_chain_run_attempt(ngx_http_retry_chain_run_t *run);
-static ngx_int_t ngx_http_retry_chain_run_header(
-    ngx_http_retry_chain_attempt_t *at);
-static ngx_int_t ngx_http_retry_chain_run_body(
+static ngx_int_t ngx_http_retry_chain_run_judge(
     ngx_http_retry_chain_attempt_t *at, ngx_str_t *body);
 static void ngx_http_retry_chain_run_ended(ngx_http_retry_chain_run_t *run);
 static void ngx_http_retry_chain_run_cleanup(void *data);
@@ -245,8 +243,7 @@ ngx_http_retry_chain_run_attempt(ngx_http_retry_chain_run_t *run)
     }
 
     at->data = run;
-    at->header = ngx_http_retry_chain_run_header;
-    at->body = ngx_http_retry_chain_run_body;
+    at->judge = ngx_http_retry_chain_run_judge;
     at->cut = &run->event;
 
     r->read_event_handler = ngx_http_block_reading;
@@ -281,40 +278,26 @@ ngx_http_retry_chain_run_attempt(ngx_http_retry_chain_run_t *run)
 }
 
 
-/* called by the header filter when the header of a reply has come */
+/*
+ * Called by the filters when the header of a reply has come, and again when it
+ * was held back.  Until then timeouts go on: nothing has been relayed.
+ */
 
 static ngx_int_t
-ngx_http_retry_chain_run_header(ngx_http_retry_chain_attempt_t *at)
-{
-    size_t                       max;
-    ngx_http_retry_chain_run_t  *run;
-
-    run = at->data;
-    max = run->conf->json_buffer;
-
-    if (run->plan->body
-        && ngx_http_retry_chain_hold_able(at->request, max)
-        && ngx_http_retry_chain_turn_pending(run, at)
-        && ngx_http_retry_chain_hold(at, max) == NGX_OK)
-    {
-        /* timeouts go on: nothing has been relayed */
-
-        return NGX_AGAIN;
-    }
-
-    return ngx_http_retry_chain_run_body(at, NULL);
-}
-
-
-/* likewise by the body filter, for a reply that was held back */
-
-static ngx_int_t
-ngx_http_retry_chain_run_body(ngx_http_retry_chain_attempt_t *at,
+ngx_http_retry_chain_run_judge(ngx_http_retry_chain_attempt_t *at,
     ngx_str_t *body)
 {
     ngx_http_retry_chain_run_t  *run;
 
     run = at->data;
+
+    if (run->plan->body && at->held == NULL
+        && ngx_http_retry_chain_hold_able(at->request, run->conf->json_buffer)
+        && ngx_http_retry_chain_turn_pending(run, at)
+        && ngx_http_retry_chain_hold(at, run->conf->json_buffer) == NGX_OK)
+    {
+        return NGX_AGAIN;
+    }
 
     ngx_http_retry_chain_record_untimer(run);
     ngx_http_retry_chain_turn_judge(run, at, body);

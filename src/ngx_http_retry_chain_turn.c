@@ -18,6 +18,8 @@
 #include "ngx_http_retry_chain_zone.h"
 
 
+static void ngx_http_retry_chain_turn_read(ngx_http_retry_chain_run_t *run,
+    ngx_http_retry_chain_attempt_t *at, ngx_str_t *body);
 static void ngx_http_retry_chain_turn_decide(ngx_http_retry_chain_run_t *run,
     ngx_http_retry_chain_outcome_t *outcome,
     ngx_http_retry_chain_reply_t *reply);
@@ -33,6 +35,11 @@ static void ngx_http_retry_chain_turn_start(ngx_http_retry_chain_run_t *run);
 static void ngx_http_retry_chain_turn_end(ngx_http_retry_chain_run_t *run);
 static void ngx_http_retry_chain_turn_fail(ngx_http_retry_chain_run_t *run);
 static ngx_uint_t ngx_http_retry_chain_turn_keyed(ngx_http_request_t *r);
+
+
+/* nothing is known of ways out: they are free */
+
+static ngx_http_retry_chain_ways_t  ngx_http_retry_chain_turn_free;
 
 
 void
@@ -116,15 +123,49 @@ void
 ngx_http_retry_chain_turn_judge(ngx_http_retry_chain_run_t *run,
     ngx_http_retry_chain_attempt_t *at, ngx_str_t *body)
 {
-    ngx_http_retry_chain_reply_t        reply;
-    ngx_http_retry_chain_record_t      *record;
-    ngx_http_retry_chain_json_error_t   err;
+    ngx_http_retry_chain_record_t  *record;
 
     ngx_http_retry_chain_turn_safety(run->request, &at->outcome);
 
     record = ngx_http_retry_chain_record_add(run, at);
 
     ngx_http_retry_chain_slots_outcome(run, at);
+
+    if (run->plan->body || run->plan->states) {
+        ngx_http_retry_chain_turn_read(run, at, body);
+
+    } else {
+        ngx_http_retry_chain_turn_decide(run, &at->outcome, NULL);
+    }
+
+    if (record) {
+        ngx_http_retry_chain_record_next(run, record);
+
+        if (run->plan->zone) {
+            ngx_http_retry_chain_tally_attempts(run);
+        }
+
+        ngx_http_retry_chain_record_log(run, record);
+        return;
+    }
+
+    /* no memory for another attempt either */
+
+    ngx_http_retry_chain_slots_release(run);
+
+    run->verdict.retry = 0;
+    run->verdict.result = NGX_HTTP_RETRY_CHAIN_EXHAUSTED;
+}
+
+
+/* the verdict on a reply that has to be looked into */
+
+static void
+ngx_http_retry_chain_turn_read(ngx_http_retry_chain_run_t *run,
+    ngx_http_retry_chain_attempt_t *at, ngx_str_t *body)
+{
+    ngx_http_retry_chain_reply_t       reply;
+    ngx_http_retry_chain_json_error_t  err;
 
     ngx_memzero(&reply, sizeof(ngx_http_retry_chain_reply_t));
 
@@ -143,25 +184,6 @@ ngx_http_retry_chain_turn_judge(ngx_http_retry_chain_run_t *run,
     ngx_http_retry_chain_turn_decide(run, &at->outcome, &reply);
 
     cJSON_Delete(reply.json);
-
-    if (record) {
-        record->outcome.json = run->verdict.json;
-        ngx_http_retry_chain_record_next(run, record);
-
-        if (run->plan->zone) {
-            ngx_http_retry_chain_tally_attempts(run);
-        }
-
-        ngx_http_retry_chain_record_log(run, record);
-        return;
-    }
-
-    /* no memory for another attempt either */
-
-    ngx_http_retry_chain_slots_release(run);
-
-    run->verdict.retry = 0;
-    run->verdict.result = NGX_HTTP_RETRY_CHAIN_EXHAUSTED;
 }
 
 
@@ -186,7 +208,7 @@ ngx_http_retry_chain_turn_decide(ngx_http_retry_chain_run_t *run,
     ngx_http_retry_chain_reply_t *reply)
 {
     uint32_t                         noise;
-    ngx_http_retry_chain_ways_t      ways;
+    ngx_http_retry_chain_ways_t      seen, *ways;
     ngx_http_retry_chain_zone_t     *zone;
     ngx_http_retry_chain_verdict_t  *verdict;
 
@@ -200,9 +222,14 @@ ngx_http_retry_chain_turn_decide(ngx_http_retry_chain_run_t *run,
     run->decided = ngx_current_msec;
     run->wait = 0;
 
-    ngx_http_retry_chain_slots_survey(run, &ways);
+    ways = &ngx_http_retry_chain_turn_free;
 
-    (void) ngx_http_retry_chain_decide(run->plan, &run->place, &ways, outcome,
+    if (run->plan->ways || run->told) {
+        ways = &seen;
+        ngx_http_retry_chain_slots_survey(run, ways);
+    }
+
+    (void) ngx_http_retry_chain_decide(run->plan, &run->place, ways, outcome,
                                        reply,
                                        ngx_http_retry_chain_record_left(run),
                                        noise, verdict);
@@ -212,7 +239,7 @@ ngx_http_retry_chain_turn_decide(ngx_http_retry_chain_run_t *run,
     }
 
     if (run->plan->ways) {
-        ngx_http_retry_chain_tally_skips(run, &ways, verdict);
+        ngx_http_retry_chain_tally_skips(run, ways, verdict);
     }
 
     ngx_http_retry_chain_turn_reserve(run);
