@@ -38,7 +38,7 @@ struct ngx_http_retry_chain_attempt_s {
 
     void                              *data;        /* the run */
     ngx_http_retry_chain_judge_pt      judge;       /* asked for the verdict */
-    ngx_http_retry_chain_held_t       *held;        /* NULL: was not held back */
+    ngx_http_retry_chain_held_t       *held;        /* or NULL */
     ngx_event_t                       *cut;         /* fired to cut a body */
 
     ngx_http_cleanup_t                *cleanup;     /* of main, before it */
