@@ -38,13 +38,9 @@ static void test_case(FILE *in, char *line);
 static void test_seed(void);
 static void test_texts(void);
 static void test_limits(void);
-static void test_options(void);
-static void test_limited(void);
-static void test_unsafe(void);
 
 static void add_text(char *line);
 static ngx_int_t compile(void);
-static ngx_int_t compile_text(const char *text);
 static void load(const char *name);
 static void is_error(const char *expected, const char *name);
 
@@ -81,9 +77,6 @@ main(void)
     test_seed();
     test_texts();
     test_limits();
-    test_options();
-    test_limited();
-    test_unsafe();
 
     return done_testing();
 }
@@ -234,20 +227,6 @@ compile(void)
     free(copy);
 
     return rc;
-}
-
-
-static ngx_int_t
-compile_text(const char *text)
-{
-    char  line[4096];
-
-    machine_len = 0;
-
-    snprintf(line, sizeof(line), "%s", text);
-    add_text(line);
-
-    return compile();
 }
 
 
@@ -513,205 +492,6 @@ test_limits(void)
 
     is_int(compile(), NGX_OK, "1000 warnings");
     is_int(result.warnings.nelts, 50, "50 are told");
-}
-
-
-static void
-test_options(void)
-{
-    ngx_uint_t  i;
-
-    static const char  *texts[] = {
-        "{\"StartAt\":\"A\",\"States\":{\"A\":{@T,\"End\":true}}}",
-        "{\"TimeoutSeconds\":10,\"StartAt\":\"A\",\"States\":{\"A\":"
-            "{@T,\"End\":true}}}"
-    };
-
-    static struct {
-        ngx_msec_t  deadline;
-        unsigned    hard;
-        ngx_uint_t  machine;
-        ngx_msec_t  timeout;
-        unsigned    result;
-    } cases[] = {
-        { 60000, 0, 0, 60000, 0 },
-        { 60000, 1, 0, 60000, 1 },
-        { 0, 0, 0, 0, 0 },
-        { 60000, 0, 1, 10000, 1 },
-        { 60000, 1, 1, 10000, 1 },
-        { 5000, 1, 1, 5000, 1 },
-        { 5000, 0, 1, 10000, 1 },
-        { 0, 0, 1, 10000, 1 }
-    };
-
-    for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        options.deadline = cases[i].deadline;
-        options.hard = cases[i].hard;
-
-        is_int(compile_text(texts[cases[i].machine]), NGX_OK, "options %u",
-               (unsigned) i);
-        is_int(plan.timeout, cases[i].timeout, "the timeout");
-        is_int(plan.hard, cases[i].result, "whether it aborts an attempt");
-    }
-
-    options.deadline = DEADLINE;
-    options.hard = 0;
-
-    is_int(plan.fail_status, 502, "the status of a Fail");
-
-    options.fail_status = 503;
-    options.line = 7;
-    ngx_str_set(&options.file, "nginx.conf");
-
-    (void) compile_text(texts[0]);
-
-    is_int(plan.fail_status, 503, "is configured");
-    is_int(plan.steps[0].line, 7, "a step knows its line");
-    is_str(&plan.steps[0].file, "nginx.conf", "and its file");
-
-    options.fail_status = 0;
-}
-
-
-/* where a run goes when its way out is limited */
-
-static void
-test_limited(void)
-{
-    ngx_uint_t  i, used;
-
-    static struct {
-        ngx_http_retry_chain_limited_e  limited;
-        ngx_msec_t                      slots[3];
-        ngx_uint_t                      used;      /* steps before */
-        ngx_uint_t                      hinted;
-        ngx_uint_t                      step;      /* 9: none */
-        ngx_msec_t                      delay;
-        ngx_uint_t                      reason;
-    } cases[] = {
-        { NGX_HTTP_RETRY_CHAIN_LIMITED_WAIT, { 0, 0, 0 }, 0, 0,
-          0, 0, NGX_HTTP_RETRY_CHAIN_REASON_FIRST },
-
-        /* on to the next one, after the Wait before it */
-
-        { NGX_HTTP_RETRY_CHAIN_LIMITED_WAIT, { 9000, 0, 0 }, 0, 0,
-          1, 5000, NGX_HTTP_RETRY_CHAIN_REASON_STEP },
-        { NGX_HTTP_RETRY_CHAIN_LIMITED_WAIT, { 9000, 5000, 0 }, 0, 0,
-          1, 5000, NGX_HTTP_RETRY_CHAIN_REASON_STEP },
-        { NGX_HTTP_RETRY_CHAIN_LIMITED_WAIT, { 9000, 5001, 0 }, 0, 0,
-          2, 5000, NGX_HTTP_RETRY_CHAIN_REASON_STEP },
-
-        /* none is free: the soonest */
-
-        { NGX_HTTP_RETRY_CHAIN_LIMITED_WAIT, { 9000, 8000, 7000 }, 0, 0,
-          2, 7000, NGX_HTTP_RETRY_CHAIN_REASON_SLOT },
-        { NGX_HTTP_RETRY_CHAIN_LIMITED_WAIT, { 6000, 8000, 7000 }, 0, 1,
-          0, 6000, NGX_HTTP_RETRY_CHAIN_REASON_HINT },
-
-        /* not for a hint that is too long */
-
-        { NGX_HTTP_RETRY_CHAIN_LIMITED_WAIT, { 59000, 59000, 59000 }, 0, 7,
-          9, 0, NGX_HTTP_RETRY_CHAIN_REASON_FIRST },
-
-        /* it never goes back */
-
-        { NGX_HTTP_RETRY_CHAIN_LIMITED_WAIT, { 0, 9000, 0 }, 3, 0,
-          2, 0, NGX_HTTP_RETRY_CHAIN_REASON_STEP },
-        { NGX_HTTP_RETRY_CHAIN_LIMITED_WAIT, { 0, 0, 8000 }, 7, 0,
-          9, 0, NGX_HTTP_RETRY_CHAIN_REASON_STEP },
-
-        { NGX_HTTP_RETRY_CHAIN_LIMITED_NEXT, { 9000, 0, 0 }, 0, 0,
-          0, 0, NGX_HTTP_RETRY_CHAIN_REASON_FIRST },
-        { NGX_HTTP_RETRY_CHAIN_LIMITED_FAIL, { 9000, 0, 0 }, 0, 0,
-          9, 0, NGX_HTTP_RETRY_CHAIN_REASON_FIRST }
-    };
-
-    load(SEED);
-    (void) compile();
-
-    plan.hints.max = 30000;
-
-    for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        ngx_memzero(&place, sizeof(place));
-        ngx_memzero(&ways, sizeof(ways));
-        ngx_memzero(&verdict, sizeof(verdict));
-
-        plan.limited = cases[i].limited;
-        used = cases[i].used;
-
-        place.used = used;
-        place.visits = used ? 1 : 0;
-
-        for (place.step = 0; used >> 1; used >>= 1) {
-            place.step++;
-        }
-
-        verdict.step = place.step;
-        ways.hinted = cases[i].hinted;
-        ngx_memcpy(ways.delay, cases[i].slots, sizeof(cases[i].slots));
-
-        ngx_http_retry_chain_pick(&plan, &place, &ways, 0, DEADLINE,
-                                  &verdict);
-
-        is_int(verdict.retry ? verdict.step : 9, cases[i].step,
-               "limited, case %u", (unsigned) i);
-
-        if (verdict.retry) {
-            is_int(verdict.delay, cases[i].delay, "the delay");
-            is_int(verdict.reason, cases[i].reason, "its reason");
-
-        } else {
-            is_int(verdict.result, NGX_HTTP_RETRY_CHAIN_LIMITED, "limited");
-        }
-    }
-}
-
-
-/* the reply at hand is the answer if nothing more may be sent */
-
-static void
-test_unsafe(void)
-{
-    ngx_int_t  rc;
-
-    load(SEED);
-    (void) compile();
-
-    ngx_memzero(&place, sizeof(place));
-    ngx_memzero(&ways, sizeof(ways));
-    ngx_memzero(&outcome, sizeof(outcome));
-
-    place.visits = 1;
-    place.used = 1;
-    place.tries = 1;
-
-    outcome.outcome = NGX_HTTP_RETRY_CHAIN_REPLY;
-    outcome.status = 503;
-    outcome.sent = 1;
-
-    rc = ngx_http_retry_chain_decide(&plan, &place, &ways, &outcome, NULL,
-                                     DEADLINE, 0, &verdict);
-    is_int(rc, NGX_OK, "a POST that was sent");
-    ok(!verdict.retry, "goes to no other step");
-    is_int(verdict.result, NGX_HTTP_RETRY_CHAIN_UNSAFE, "unsafe");
-
-    outcome.status = 429;
-
-    (void) ngx_http_retry_chain_decide(&plan, &place, &ways, &outcome, NULL,
-                                       DEADLINE, 0, &verdict);
-    ok(verdict.retry && verdict.step == 1, "but after 429 it does");
-
-    (void) ngx_http_retry_chain_decide(&plan, &place, &ways, &outcome, NULL,
-                                       5000, 0, &verdict);
-    ok(!verdict.retry && verdict.result == NGX_HTTP_RETRY_CHAIN_DEADLINE,
-       "in time");
-
-    outcome.outcome = NGX_HTTP_RETRY_CHAIN_TIMEOUT;
-
-    (void) ngx_http_retry_chain_decide(&plan, &place, &ways, &outcome, NULL,
-                                       DEADLINE, 0, &verdict);
-    ok(!verdict.retry && verdict.result == NGX_HTTP_RETRY_CHAIN_UNSAFE,
-       "nor is a retry made on it");
 }
 
 
