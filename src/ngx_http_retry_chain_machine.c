@@ -37,6 +37,7 @@ ngx_http_retry_chain_machine_compile(ngx_pool_t *pool, ngx_str_t *text,
     ngx_http_retry_chain_machine_result_t *result)
 {
     ngx_int_t                       rc;
+    ngx_uint_t                      more;
     ngx_http_retry_chain_machine_t  m;
 
     ngx_memzero(&m, sizeof(ngx_http_retry_chain_machine_t));
@@ -66,6 +67,14 @@ ngx_http_retry_chain_machine_compile(ngx_pool_t *pool, ngx_str_t *text,
 
     if (rc == NGX_OK) {
         rc = ngx_http_retry_chain_machine_build(&m);
+    }
+
+    if (m.nwarnings > NGX_HTTP_RETRY_CHAIN_MAX_WARNINGS) {
+        more = m.nwarnings - NGX_HTTP_RETRY_CHAIN_MAX_WARNINGS;
+        m.nwarnings = 0;
+
+        ngx_http_retry_chain_machine_warn(&m, &m.root, "%ui more warnings",
+                                          more);
     }
 
     cJSON_Delete(m.json);

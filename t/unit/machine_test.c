@@ -374,7 +374,7 @@ test_limits(void)
 {
     u_char      *p;
     ngx_int_t    rc;
-    ngx_str_t    text;
+    ngx_str_t    text, *warning;
     ngx_uint_t   i, n;
 
     static ngx_uint_t   counts[] = { 16, 17 };
@@ -491,7 +491,10 @@ test_limits(void)
     machine_len += sprintf(machine + machine_len, "]}]}}}");
 
     is_int(compile(), NGX_OK, "1000 warnings");
-    is_int(result.warnings.nelts, 50, "50 are told");
+    is_int(result.warnings.nelts, 51, "50 are told");
+
+    warning = result.warnings.elts;
+    is_str(&warning[50], "950 more warnings at \"$\"", "and their number");
 }
 
 
