@@ -11,16 +11,14 @@
 
 
 #include "tap.h"
-#include "ngx_http_retry_chain_condition.h"
+#include "script.h"
 #include "ngx_http_retry_chain_machine.h"
-#include "ngx_http_retry_chain_policy.h"
 
 
 #define CASES        "t/unit/machines/cases.txt"
 #define SEED         "t/unit/machines/seed.json"
 
 #define MACHINE_LEN  (64 * 1024)
-#define TRACE_LEN    1024
 #define DEADLINE     60000
 
 
@@ -44,28 +42,13 @@ static ngx_int_t compile(void);
 static void load(const char *name);
 static void is_error(const char *expected, const char *name);
 
-static void walk(char *script);
-static int read_reply(char **script);
-static void say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-static ngx_int_t find_header(void *data, ngx_str_t *name, ngx_str_t *value);
-
 
 static char    machine[MACHINE_LEN];
 static size_t  machine_len;
-static char    trace[TRACE_LEN];
 
 static ngx_http_retry_chain_plan_t             plan;
 static ngx_http_retry_chain_machine_options_t  options;
 static ngx_http_retry_chain_machine_result_t   result;
-
-static ngx_http_retry_chain_place_t            place;
-static ngx_http_retry_chain_ways_t             ways;
-static ngx_http_retry_chain_outcome_t          outcome;
-static ngx_http_retry_chain_reply_t            reply;
-static ngx_http_retry_chain_verdict_t          verdict;
-
-static char    header[64];
-static cJSON  *body;
 
 
 int
@@ -155,13 +138,13 @@ test_case(FILE *in, char *line)
 
         } else if (line[0] == '?') {
             snprintf(script, sizeof(script), "%s", line + 1);
-            walk(script);
+            script_run(&plan, script);
 
         } else if (line[0] == '=') {
-            ok(strcmp(trace, line + 2) == 0, "%s: %s", script, line + 2);
+            ok(strcmp(script_trace, line + 2) == 0, "%s: %s", script, line + 2);
 
-            if (strcmp(trace, line + 2) != 0) {
-                printf("#   got %s\n", trace);
+            if (strcmp(script_trace, line + 2) != 0) {
+                printf("#   got %s\n", script_trace);
             }
 
         } else {
@@ -320,11 +303,11 @@ test_seed(void)
     }
 
     for (i = 0; i < sizeof(traces) / sizeof(traces[0]); i++) {
-        walk(scripts[i]);
-        ok(strcmp(trace, traces[i]) == 0, "%s", traces[i]);
+        script_run(&plan, scripts[i]);
+        ok(strcmp(script_trace, traces[i]) == 0, "%s", traces[i]);
 
-        if (strcmp(trace, traces[i]) != 0) {
-            printf("#   got %s\n", trace);
+        if (strcmp(script_trace, traces[i]) != 0) {
+            printf("#   got %s\n", script_trace);
         }
     }
 }
@@ -495,171 +478,4 @@ test_limits(void)
 
     warning = result.warnings.elts;
     is_str(&warning[50], "950 more warnings at \"$\"", "and their number");
-}
-
-
-/* a run with scripted replies, into the trace */
-
-static void
-walk(char *script)
-{
-    ngx_int_t       rc;
-    ngx_msec_int_t  left;
-
-    static const char  *results[] = {
-        "success", "exhausted", "stopped", "unsafe", "deadline", "limited"
-    };
-
-    trace[0] = '\0';
-    left = plan.timeout ? (ngx_msec_int_t) plan.timeout
-                        : (ngx_msec_int_t) NGX_MAX_INT_T_VALUE;
-
-    ngx_memzero(&place, sizeof(place));
-    ngx_memzero(&ways, sizeof(ways));
-    ngx_memzero(&verdict, sizeof(verdict));
-
-    ngx_http_retry_chain_pick(&plan, &place, &ways, plan.wait, left,
-                              &verdict);
-
-    while (verdict.retry) {
-
-        if (verdict.delay) {
-            say("%c%u ", verdict.same ? '~' : '+', (unsigned) verdict.delay);
-            left -= (ngx_msec_int_t) verdict.delay;
-        }
-
-        ngx_http_retry_chain_place_move(&place, &verdict);
-
-        say("%s ", (char *) plan.steps[place.step].name.data);
-
-        if (!read_reply(&script)) {
-            say("...");
-            return;
-        }
-
-        rc = ngx_http_retry_chain_decide(&plan, &place, &ways, &outcome,
-                                         &reply, left, 0xffffffff, &verdict);
-
-        if (rc == NGX_AGAIN) {
-            say("? ");
-            reply.pending = 0;
-            reply.json = body;
-
-            rc = ngx_http_retry_chain_decide(&plan, &place, &ways, &outcome,
-                                             &reply, left, 0xffffffff,
-                                             &verdict);
-        }
-
-        cJSON_Delete(body);
-        body = NULL;
-
-        if (rc != NGX_OK) {
-            say("error");
-            return;
-        }
-    }
-
-    if (verdict.fail) {
-        say("-> fail %s",
-            (char *) plan.states[verdict.step].error.data);
-
-    } else {
-        say("-> %s", results[verdict.result]);
-    }
-}
-
-
-/* 200, 200{JSON without blanks}, 200[header=value], e, t or i */
-
-static int
-read_reply(char **script)
-{
-    char  *p;
-
-    p = *script + strspn(*script, " ");
-
-    if (*p == '\0') {
-        return 0;
-    }
-
-    *script = p + strcspn(p, " ");
-
-    if (**script) {
-        *(*script)++ = '\0';
-    }
-
-    ngx_memzero(&outcome, sizeof(outcome));
-    ngx_memzero(&reply, sizeof(reply));
-
-    outcome.idempotent = 1;
-    outcome.sent = 1;
-    header[0] = '\0';
-
-    switch (*p) {
-
-    case 'e':
-        outcome.outcome = NGX_HTTP_RETRY_CHAIN_ERROR;
-        return 1;
-
-    case 't':
-        outcome.outcome = NGX_HTTP_RETRY_CHAIN_TIMEOUT;
-        return 1;
-
-    case 'i':
-        outcome.outcome = NGX_HTTP_RETRY_CHAIN_INVALID_HEADER;
-        return 1;
-
-    default:
-        break;
-    }
-
-    outcome.outcome = NGX_HTTP_RETRY_CHAIN_REPLY;
-    outcome.status = strtoul(p, &p, 10);
-
-    reply.lookup = find_header;
-    reply.pending = 1;
-
-    if (*p == '[') {
-        snprintf(header, sizeof(header), "%s", p + 1);
-        header[strcspn(header, "]")] = '\0';
-
-    } else if (*p == '{') {
-        body = cJSON_Parse(p);
-    }
-
-    return 1;
-}
-
-
-static void
-say(const char *fmt, ...)
-{
-    size_t   len;
-    va_list  args;
-
-    len = strlen(trace);
-
-    va_start(args, fmt);
-    vsnprintf(trace + len, sizeof(trace) - len, fmt, args);
-    va_end(args);
-}
-
-
-static ngx_int_t
-find_header(void *data, ngx_str_t *name, ngx_str_t *value)
-{
-    size_t  len;
-
-    len = strcspn(header, "=");
-
-    if (header[0] == '\0' || name->len != len
-        || ngx_strncasecmp(name->data, (u_char *) header, len) != 0)
-    {
-        return NGX_DECLINED;
-    }
-
-    value->data = (u_char *) header + len + 1;
-    value->len = strlen(header + len + 1);
-
-    return NGX_OK;
 }
