@@ -120,7 +120,11 @@ ngx_http_retry_chain_pick_states(const ngx_http_retry_chain_plan_t *plan,
         }
 
         if (step == NGX_HTTP_RETRY_CHAIN_MAX_STEPS) {
-            verdict->result = NGX_HTTP_RETRY_CHAIN_LIMITED;
+
+            if (plan->limited != NGX_HTTP_RETRY_CHAIN_LIMITED_NEXT) {
+                verdict->result = NGX_HTTP_RETRY_CHAIN_LIMITED;
+            }
+
             return;
         }
 
