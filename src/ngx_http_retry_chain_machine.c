@@ -18,10 +18,6 @@
 
 #define NGX_HTTP_RETRY_CHAIN_NAME          80
 
-/* deeper than a machine can be */
-
-#define NGX_HTTP_RETRY_CHAIN_MAX_AT        (NGX_HTTP_RETRY_CHAIN_JSON_DEPTH + 8)
-
 
 static ngx_int_t ngx_http_retry_chain_machine_build(
     ngx_http_retry_chain_machine_t *m);
@@ -41,6 +37,7 @@ ngx_http_retry_chain_machine_compile(ngx_pool_t *pool, ngx_str_t *text,
     ngx_http_retry_chain_machine_result_t *result)
 {
     ngx_int_t                       rc;
+    ngx_uint_t                      more;
     ngx_http_retry_chain_machine_t  m;
 
     ngx_memzero(&m, sizeof(ngx_http_retry_chain_machine_t));
@@ -70,6 +67,14 @@ ngx_http_retry_chain_machine_compile(ngx_pool_t *pool, ngx_str_t *text,
 
     if (rc == NGX_OK) {
         rc = ngx_http_retry_chain_machine_build(&m);
+    }
+
+    if (m.nwarnings > NGX_HTTP_RETRY_CHAIN_MAX_WARNINGS) {
+        more = m.nwarnings - NGX_HTTP_RETRY_CHAIN_MAX_WARNINGS;
+        m.nwarnings = 0;
+
+        ngx_http_retry_chain_machine_warn(&m, &m.root, "%ui more warnings",
+                                          more);
     }
 
     cJSON_Delete(m.json);
@@ -248,28 +253,17 @@ static u_char *
 ngx_http_retry_chain_machine_where(u_char *p, u_char *last,
     const ngx_http_retry_chain_at_t *at)
 {
-    ngx_uint_t                        n;
-    const ngx_http_retry_chain_at_t  *list[NGX_HTTP_RETRY_CHAIN_MAX_AT];
-
-    for (n = 0; at && n < NGX_HTTP_RETRY_CHAIN_MAX_AT; at = at->up) {
-        list[n++] = at;
+    if (at->up == NULL) {
+        return ngx_slprintf(p, last, "%s", at->name);
     }
 
-    while (n--) {
-        at = list[n];
+    p = ngx_http_retry_chain_machine_where(p, last, at->up);
 
-        if (at->up == NULL) {
-            p = ngx_slprintf(p, last, "%s", at->name);
-
-        } else if (at->name) {
-            p = ngx_http_retry_chain_machine_name(p, last, at->name);
-
-        } else {
-            p = ngx_slprintf(p, last, "[%ui]", at->index);
-        }
+    if (at->name == NULL) {
+        return ngx_slprintf(p, last, "[%ui]", at->index);
     }
 
-    return p;
+    return ngx_http_retry_chain_machine_name(p, last, at->name);
 }
 
 

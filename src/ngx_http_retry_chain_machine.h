@@ -36,6 +36,13 @@
  * Those of Lambda are errors of functions, those of Http of http:invoke.  No
  * other name ever matches.
  *
+ * A condition may ask for the status, a header, the JSON of the body or what is
+ * in it, or the Error and Cause that a Catch has caught; where these lie is
+ * followed through InputPath, ResultSelector, ResultPath, OutputPath, Pass, and
+ * in JSONata through Output if that has plain paths.  All other data is refused
+ * when a condition asks for it, and the answer is the reply itself, not what a
+ * machine would make of it.
+ *
  * A failure of the way out that is not caught goes on to Next, like a reply
  * with status 502, or 504 after a timeout, and without a body.  A reply that is
  * an error and is not caught is the end.

@@ -94,7 +94,6 @@ ngx_http_retry_chain_machine_emit(ngx_http_retry_chain_machine_t *m)
             step->file = m->options->file;
             step->line = m->options->line;
             step->state = n;
-            step->pace.spacing = plan.hints.spacing;
             step++;
         }
 
@@ -402,7 +401,7 @@ ngx_http_retry_chain_machine_deadline(ngx_http_retry_chain_machine_t *m)
         plan->hard = 1;
     }
 
-    plan->margin = plan->hard ? ngx_min(plan->timeout / 20, 100) : 0;
+    (void) ngx_http_retry_chain_plan_init(plan);
 
     seconds = ngx_http_retry_chain_machine_longest(m,
                                            ngx_http_retry_chain_machine_sleep);

@@ -173,15 +173,25 @@ ngx_http_retry_chain_plan_init(ngx_http_retry_chain_plan_t *plan)
         visit += plan->rules[i].attempts - 1;
     }
 
-    plan->attempts = 0;
-
     /* a hard deadline cuts an attempt: there is no use in waiting until then */
 
     plan->margin = plan->hard ? ngx_min(plan->timeout / 20, 100) : 0;
 
     for (i = 0; i < plan->nsteps; i++) {
+        plan->steps[i].pace.spacing = plan->hints.spacing;
+    }
+
+    if (plan->states) {
+
+        /* the attempts of a machine depend on its transitions */
+
+        return NGX_OK;
+    }
+
+    plan->attempts = 0;
+
+    for (i = 0; i < plan->nsteps; i++) {
         step = &plan->steps[i];
-        step->pace.spacing = plan->hints.spacing;
 
         n = visit;
 

@@ -263,7 +263,8 @@ void ngx_http_retry_chain_hints_init(ngx_http_retry_chain_hints_t *hints);
 
 /*
  * Computes the most attempts that a run may make; NGX_DECLINED if they are
- * more than MAX_ATTEMPTS, with plan->attempts set all the same.
+ * more than MAX_ATTEMPTS, with plan->attempts set all the same.  Those of a
+ * machine have been counted by its compiler.
  */
 ngx_int_t ngx_http_retry_chain_plan_init(ngx_http_retry_chain_plan_t *plan);
 

@@ -103,7 +103,7 @@ ngx_http_retry_chain_pick_states(const ngx_http_retry_chain_plan_t *plan,
     verdict->retry = 0;
     verdict->same = 0;
     verdict->delay = 0;
-    verdict->reason = place->visits || wait
+    verdict->reason = place->visits || plan->wait
                       ? NGX_HTTP_RETRY_CHAIN_REASON_STEP
                       : NGX_HTTP_RETRY_CHAIN_REASON_FIRST;
     verdict->result = NGX_HTTP_RETRY_CHAIN_DEADLINE;
@@ -120,7 +120,11 @@ ngx_http_retry_chain_pick_states(const ngx_http_retry_chain_plan_t *plan,
         }
 
         if (step == NGX_HTTP_RETRY_CHAIN_MAX_STEPS) {
-            verdict->result = NGX_HTTP_RETRY_CHAIN_LIMITED;
+
+            if (plan->limited != NGX_HTTP_RETRY_CHAIN_LIMITED_NEXT) {
+                verdict->result = NGX_HTTP_RETRY_CHAIN_LIMITED;
+            }
+
             return;
         }
 

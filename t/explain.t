@@ -100,6 +100,11 @@ digraph machine {
 }
 OUT
 
+($out, $err, $status) = run('-r', '429 e 503 200', $seed);
+
+is($out, "apiProxy1 +5000 apiProxy2 ~2000 apiProxy2 apiProxy3 -> success\n",
+    'and as a run');
+
 
 my $file = File::Temp->new(SUFFIX => '.json');
 

@@ -85,7 +85,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     free(copy);
 
     must(rc == NGX_OK || rc == NGX_DECLINED);
-    must(result.warnings.nelts <= 50);
+    must(result.warnings.nelts <= 51);
 
     warning = result.warnings.elts;
 

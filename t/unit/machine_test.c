@@ -11,16 +11,14 @@
 
 
 #include "tap.h"
-#include "ngx_http_retry_chain_condition.h"
+#include "script.h"
 #include "ngx_http_retry_chain_machine.h"
-#include "ngx_http_retry_chain_policy.h"
 
 
 #define CASES        "t/unit/machines/cases.txt"
 #define SEED         "t/unit/machines/seed.json"
 
 #define MACHINE_LEN  (64 * 1024)
-#define TRACE_LEN    1024
 #define DEADLINE     60000
 
 
@@ -38,38 +36,19 @@ static void test_case(FILE *in, char *line);
 static void test_seed(void);
 static void test_texts(void);
 static void test_limits(void);
-static void test_options(void);
-static void test_limited(void);
-static void test_unsafe(void);
 
 static void add_text(char *line);
 static ngx_int_t compile(void);
-static ngx_int_t compile_text(const char *text);
 static void load(const char *name);
 static void is_error(const char *expected, const char *name);
-
-static void walk(char *script);
-static int read_reply(char **script);
-static void say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-static ngx_int_t find_header(void *data, ngx_str_t *name, ngx_str_t *value);
 
 
 static char    machine[MACHINE_LEN];
 static size_t  machine_len;
-static char    trace[TRACE_LEN];
 
 static ngx_http_retry_chain_plan_t             plan;
 static ngx_http_retry_chain_machine_options_t  options;
 static ngx_http_retry_chain_machine_result_t   result;
-
-static ngx_http_retry_chain_place_t            place;
-static ngx_http_retry_chain_ways_t             ways;
-static ngx_http_retry_chain_outcome_t          outcome;
-static ngx_http_retry_chain_reply_t            reply;
-static ngx_http_retry_chain_verdict_t          verdict;
-
-static char    header[64];
-static cJSON  *body;
 
 
 int
@@ -81,9 +60,6 @@ main(void)
     test_seed();
     test_texts();
     test_limits();
-    test_options();
-    test_limited();
-    test_unsafe();
 
     return done_testing();
 }
@@ -162,13 +138,13 @@ test_case(FILE *in, char *line)
 
         } else if (line[0] == '?') {
             snprintf(script, sizeof(script), "%s", line + 1);
-            walk(script);
+            script_run(&plan, script);
 
         } else if (line[0] == '=') {
-            ok(strcmp(trace, line + 2) == 0, "%s: %s", script, line + 2);
+            ok(strcmp(script_trace, line + 2) == 0, "%s: %s", script, line + 2);
 
-            if (strcmp(trace, line + 2) != 0) {
-                printf("#   got %s\n", trace);
+            if (strcmp(script_trace, line + 2) != 0) {
+                printf("#   got %s\n", script_trace);
             }
 
         } else {
@@ -234,20 +210,6 @@ compile(void)
     free(copy);
 
     return rc;
-}
-
-
-static ngx_int_t
-compile_text(const char *text)
-{
-    char  line[4096];
-
-    machine_len = 0;
-
-    snprintf(line, sizeof(line), "%s", text);
-    add_text(line);
-
-    return compile();
 }
 
 
@@ -341,11 +303,11 @@ test_seed(void)
     }
 
     for (i = 0; i < sizeof(traces) / sizeof(traces[0]); i++) {
-        walk(scripts[i]);
-        ok(strcmp(trace, traces[i]) == 0, "%s", traces[i]);
+        script_run(&plan, scripts[i]);
+        ok(strcmp(script_trace, traces[i]) == 0, "%s", traces[i]);
 
-        if (strcmp(trace, traces[i]) != 0) {
-            printf("#   got %s\n", trace);
+        if (strcmp(script_trace, traces[i]) != 0) {
+            printf("#   got %s\n", script_trace);
         }
     }
 }
@@ -395,7 +357,7 @@ test_limits(void)
 {
     u_char      *p;
     ngx_int_t    rc;
-    ngx_str_t    text;
+    ngx_str_t    text, *warning;
     ngx_uint_t   i, n;
 
     static ngx_uint_t   counts[] = { 16, 17 };
@@ -512,371 +474,8 @@ test_limits(void)
     machine_len += sprintf(machine + machine_len, "]}]}}}");
 
     is_int(compile(), NGX_OK, "1000 warnings");
-    is_int(result.warnings.nelts, 50, "50 are told");
-}
+    is_int(result.warnings.nelts, 51, "50 are told");
 
-
-static void
-test_options(void)
-{
-    ngx_uint_t  i;
-
-    static const char  *texts[] = {
-        "{\"StartAt\":\"A\",\"States\":{\"A\":{@T,\"End\":true}}}",
-        "{\"TimeoutSeconds\":10,\"StartAt\":\"A\",\"States\":{\"A\":"
-            "{@T,\"End\":true}}}"
-    };
-
-    static struct {
-        ngx_msec_t  deadline;
-        unsigned    hard;
-        ngx_uint_t  machine;
-        ngx_msec_t  timeout;
-        unsigned    result;
-    } cases[] = {
-        { 60000, 0, 0, 60000, 0 },
-        { 60000, 1, 0, 60000, 1 },
-        { 0, 0, 0, 0, 0 },
-        { 60000, 0, 1, 10000, 1 },
-        { 60000, 1, 1, 10000, 1 },
-        { 5000, 1, 1, 5000, 1 },
-        { 5000, 0, 1, 10000, 1 },
-        { 0, 0, 1, 10000, 1 }
-    };
-
-    for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        options.deadline = cases[i].deadline;
-        options.hard = cases[i].hard;
-
-        is_int(compile_text(texts[cases[i].machine]), NGX_OK, "options %u",
-               (unsigned) i);
-        is_int(plan.timeout, cases[i].timeout, "the timeout");
-        is_int(plan.hard, cases[i].result, "whether it aborts an attempt");
-    }
-
-    options.deadline = DEADLINE;
-    options.hard = 0;
-
-    is_int(plan.fail_status, 502, "the status of a Fail");
-
-    options.fail_status = 503;
-    options.line = 7;
-    ngx_str_set(&options.file, "nginx.conf");
-
-    (void) compile_text(texts[0]);
-
-    is_int(plan.fail_status, 503, "is configured");
-    is_int(plan.steps[0].line, 7, "a step knows its line");
-    is_str(&plan.steps[0].file, "nginx.conf", "and its file");
-
-    options.fail_status = 0;
-}
-
-
-/* where a run goes when its way out is limited */
-
-static void
-test_limited(void)
-{
-    ngx_uint_t  i, used;
-
-    static struct {
-        ngx_http_retry_chain_limited_e  limited;
-        ngx_msec_t                      slots[3];
-        ngx_uint_t                      used;      /* steps before */
-        ngx_uint_t                      hinted;
-        ngx_uint_t                      step;      /* 9: none */
-        ngx_msec_t                      delay;
-        ngx_uint_t                      reason;
-    } cases[] = {
-        { NGX_HTTP_RETRY_CHAIN_LIMITED_WAIT, { 0, 0, 0 }, 0, 0,
-          0, 0, NGX_HTTP_RETRY_CHAIN_REASON_FIRST },
-
-        /* on to the next one, after the Wait before it */
-
-        { NGX_HTTP_RETRY_CHAIN_LIMITED_WAIT, { 9000, 0, 0 }, 0, 0,
-          1, 5000, NGX_HTTP_RETRY_CHAIN_REASON_STEP },
-        { NGX_HTTP_RETRY_CHAIN_LIMITED_WAIT, { 9000, 5000, 0 }, 0, 0,
-          1, 5000, NGX_HTTP_RETRY_CHAIN_REASON_STEP },
-        { NGX_HTTP_RETRY_CHAIN_LIMITED_WAIT, { 9000, 5001, 0 }, 0, 0,
-          2, 5000, NGX_HTTP_RETRY_CHAIN_REASON_STEP },
-
-        /* none is free: the soonest */
-
-        { NGX_HTTP_RETRY_CHAIN_LIMITED_WAIT, { 9000, 8000, 7000 }, 0, 0,
-          2, 7000, NGX_HTTP_RETRY_CHAIN_REASON_SLOT },
-        { NGX_HTTP_RETRY_CHAIN_LIMITED_WAIT, { 6000, 8000, 7000 }, 0, 1,
-          0, 6000, NGX_HTTP_RETRY_CHAIN_REASON_HINT },
-
-        /* not for a hint that is too long */
-
-        { NGX_HTTP_RETRY_CHAIN_LIMITED_WAIT, { 59000, 59000, 59000 }, 0, 7,
-          9, 0, NGX_HTTP_RETRY_CHAIN_REASON_FIRST },
-
-        /* it never goes back */
-
-        { NGX_HTTP_RETRY_CHAIN_LIMITED_WAIT, { 0, 9000, 0 }, 3, 0,
-          2, 0, NGX_HTTP_RETRY_CHAIN_REASON_STEP },
-        { NGX_HTTP_RETRY_CHAIN_LIMITED_WAIT, { 0, 0, 8000 }, 7, 0,
-          9, 0, NGX_HTTP_RETRY_CHAIN_REASON_STEP },
-
-        { NGX_HTTP_RETRY_CHAIN_LIMITED_NEXT, { 9000, 0, 0 }, 0, 0,
-          0, 0, NGX_HTTP_RETRY_CHAIN_REASON_FIRST },
-        { NGX_HTTP_RETRY_CHAIN_LIMITED_FAIL, { 9000, 0, 0 }, 0, 0,
-          9, 0, NGX_HTTP_RETRY_CHAIN_REASON_FIRST }
-    };
-
-    load(SEED);
-    (void) compile();
-
-    plan.hints.max = 30000;
-
-    for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        ngx_memzero(&place, sizeof(place));
-        ngx_memzero(&ways, sizeof(ways));
-        ngx_memzero(&verdict, sizeof(verdict));
-
-        plan.limited = cases[i].limited;
-        used = cases[i].used;
-
-        place.used = used;
-        place.visits = used ? 1 : 0;
-
-        for (place.step = 0; used >> 1; used >>= 1) {
-            place.step++;
-        }
-
-        verdict.step = place.step;
-        ways.hinted = cases[i].hinted;
-        ngx_memcpy(ways.delay, cases[i].slots, sizeof(cases[i].slots));
-
-        ngx_http_retry_chain_pick(&plan, &place, &ways, 0, DEADLINE,
-                                  &verdict);
-
-        is_int(verdict.retry ? verdict.step : 9, cases[i].step,
-               "limited, case %u", (unsigned) i);
-
-        if (verdict.retry) {
-            is_int(verdict.delay, cases[i].delay, "the delay");
-            is_int(verdict.reason, cases[i].reason, "its reason");
-
-        } else {
-            is_int(verdict.result, NGX_HTTP_RETRY_CHAIN_LIMITED, "limited");
-        }
-    }
-}
-
-
-/* the reply at hand is the answer if nothing more may be sent */
-
-static void
-test_unsafe(void)
-{
-    ngx_int_t  rc;
-
-    load(SEED);
-    (void) compile();
-
-    ngx_memzero(&place, sizeof(place));
-    ngx_memzero(&ways, sizeof(ways));
-    ngx_memzero(&outcome, sizeof(outcome));
-
-    place.visits = 1;
-    place.used = 1;
-    place.tries = 1;
-
-    outcome.outcome = NGX_HTTP_RETRY_CHAIN_REPLY;
-    outcome.status = 503;
-    outcome.sent = 1;
-
-    rc = ngx_http_retry_chain_decide(&plan, &place, &ways, &outcome, NULL,
-                                     DEADLINE, 0, &verdict);
-    is_int(rc, NGX_OK, "a POST that was sent");
-    ok(!verdict.retry, "goes to no other step");
-    is_int(verdict.result, NGX_HTTP_RETRY_CHAIN_UNSAFE, "unsafe");
-
-    outcome.status = 429;
-
-    (void) ngx_http_retry_chain_decide(&plan, &place, &ways, &outcome, NULL,
-                                       DEADLINE, 0, &verdict);
-    ok(verdict.retry && verdict.step == 1, "but after 429 it does");
-
-    (void) ngx_http_retry_chain_decide(&plan, &place, &ways, &outcome, NULL,
-                                       5000, 0, &verdict);
-    ok(!verdict.retry && verdict.result == NGX_HTTP_RETRY_CHAIN_DEADLINE,
-       "in time");
-
-    outcome.outcome = NGX_HTTP_RETRY_CHAIN_TIMEOUT;
-
-    (void) ngx_http_retry_chain_decide(&plan, &place, &ways, &outcome, NULL,
-                                       DEADLINE, 0, &verdict);
-    ok(!verdict.retry && verdict.result == NGX_HTTP_RETRY_CHAIN_UNSAFE,
-       "nor is a retry made on it");
-}
-
-
-/* a run with scripted replies, into the trace */
-
-static void
-walk(char *script)
-{
-    ngx_int_t       rc;
-    ngx_msec_int_t  left;
-
-    static const char  *results[] = {
-        "success", "exhausted", "stopped", "unsafe", "deadline", "limited"
-    };
-
-    trace[0] = '\0';
-    left = plan.timeout ? (ngx_msec_int_t) plan.timeout
-                        : (ngx_msec_int_t) NGX_MAX_INT_T_VALUE;
-
-    ngx_memzero(&place, sizeof(place));
-    ngx_memzero(&ways, sizeof(ways));
-    ngx_memzero(&verdict, sizeof(verdict));
-
-    ngx_http_retry_chain_pick(&plan, &place, &ways, plan.wait, left,
-                              &verdict);
-
-    while (verdict.retry) {
-
-        if (verdict.delay) {
-            say("%c%u ", verdict.same ? '~' : '+', (unsigned) verdict.delay);
-            left -= (ngx_msec_int_t) verdict.delay;
-        }
-
-        ngx_http_retry_chain_place_move(&place, &verdict);
-
-        say("%s ", (char *) plan.steps[place.step].name.data);
-
-        if (!read_reply(&script)) {
-            say("...");
-            return;
-        }
-
-        rc = ngx_http_retry_chain_decide(&plan, &place, &ways, &outcome,
-                                         &reply, left, 0xffffffff, &verdict);
-
-        if (rc == NGX_AGAIN) {
-            say("? ");
-            reply.pending = 0;
-            reply.json = body;
-
-            rc = ngx_http_retry_chain_decide(&plan, &place, &ways, &outcome,
-                                             &reply, left, 0xffffffff,
-                                             &verdict);
-        }
-
-        cJSON_Delete(body);
-        body = NULL;
-
-        if (rc != NGX_OK) {
-            say("error");
-            return;
-        }
-    }
-
-    if (verdict.fail) {
-        say("-> fail %s",
-            (char *) plan.states[verdict.step].error.data);
-
-    } else {
-        say("-> %s", results[verdict.result]);
-    }
-}
-
-
-/* 200, 200{JSON without blanks}, 200[header=value], e, t or i */
-
-static int
-read_reply(char **script)
-{
-    char  *p;
-
-    p = *script + strspn(*script, " ");
-
-    if (*p == '\0') {
-        return 0;
-    }
-
-    *script = p + strcspn(p, " ");
-
-    if (**script) {
-        *(*script)++ = '\0';
-    }
-
-    ngx_memzero(&outcome, sizeof(outcome));
-    ngx_memzero(&reply, sizeof(reply));
-
-    outcome.idempotent = 1;
-    outcome.sent = 1;
-    header[0] = '\0';
-
-    switch (*p) {
-
-    case 'e':
-        outcome.outcome = NGX_HTTP_RETRY_CHAIN_ERROR;
-        return 1;
-
-    case 't':
-        outcome.outcome = NGX_HTTP_RETRY_CHAIN_TIMEOUT;
-        return 1;
-
-    case 'i':
-        outcome.outcome = NGX_HTTP_RETRY_CHAIN_INVALID_HEADER;
-        return 1;
-
-    default:
-        break;
-    }
-
-    outcome.outcome = NGX_HTTP_RETRY_CHAIN_REPLY;
-    outcome.status = strtoul(p, &p, 10);
-
-    reply.lookup = find_header;
-    reply.pending = 1;
-
-    if (*p == '[') {
-        snprintf(header, sizeof(header), "%s", p + 1);
-        header[strcspn(header, "]")] = '\0';
-
-    } else if (*p == '{') {
-        body = cJSON_Parse(p);
-    }
-
-    return 1;
-}
-
-
-static void
-say(const char *fmt, ...)
-{
-    size_t   len;
-    va_list  args;
-
-    len = strlen(trace);
-
-    va_start(args, fmt);
-    vsnprintf(trace + len, sizeof(trace) - len, fmt, args);
-    va_end(args);
-}
-
-
-static ngx_int_t
-find_header(void *data, ngx_str_t *name, ngx_str_t *value)
-{
-    size_t  len;
-
-    len = strcspn(header, "=");
-
-    if (header[0] == '\0' || name->len != len
-        || ngx_strncasecmp(name->data, (u_char *) header, len) != 0)
-    {
-        return NGX_DECLINED;
-    }
-
-    value->data = (u_char *) header + len + 1;
-    value->len = strlen(header + len + 1);
-
-    return NGX_OK;
+    warning = result.warnings.elts;
+    is_str(&warning[50], "950 more warnings at \"$\"", "and their number");
 }

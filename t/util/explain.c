@@ -7,13 +7,15 @@
 /*
  * Says in words what a state machine is compiled into, or draws it:
  *
- *     explain [-d] machine.json
+ *     explain [-d | -r "REPLIES"] machine.json
  *
- * -d: a graph for Graphviz.
+ * -d: a graph for Graphviz; -r: what a run does that gets these replies, as in
+ * t/unit/script.h, without a deadline of the directives.
  */
 
 
 #include "tap.h"
+#include "script.h"
 #include "ngx_http_retry_chain_condition.h"
 #include "ngx_http_retry_chain_machine.h"
 #include "ngx_http_retry_chain_policy.h"
@@ -54,21 +56,28 @@ static ngx_http_retry_chain_plan_t  plan;
 int
 main(int argc, char **argv)
 {
-    int                                      dot;
+    int                                      option;
     ngx_int_t                                rc;
     ngx_str_t                                text;
     const char                              *name;
     ngx_http_retry_chain_machine_result_t    result;
     ngx_http_retry_chain_machine_options_t   options;
 
-    dot = argc == 3 && strcmp(argv[1], "-d") == 0;
+    option = '\0';
 
-    if (argc != 2 + dot) {
-        fprintf(stderr, "usage: explain [-d] machine.json\n");
+    if (argc == 3 && strcmp(argv[1], "-d") == 0) {
+        option = 'd';
+
+    } else if (argc == 4 && strcmp(argv[1], "-r") == 0) {
+        option = 'r';
+
+    } else if (argc != 2) {
+        fprintf(stderr, "usage: explain [-d | -r \"REPLIES\"] "
+                        "machine.json\n");
         return 2;
     }
 
-    name = argv[1 + dot];
+    name = argv[argc - 1];
 
     if (!read_file(name, &text)) {
         return 2;
@@ -77,7 +86,7 @@ main(int argc, char **argv)
     ngx_memzero(&options, sizeof(options));
     ngx_memzero(&plan, sizeof(plan));
 
-    options.deadline = DEADLINE;
+    options.deadline = option == 'r' ? 0 : DEADLINE;
 
     ngx_http_retry_chain_hints_init(&plan.hints);
 
@@ -88,8 +97,12 @@ main(int argc, char **argv)
 
     if (rc == NGX_OK) {
 
-        if (dot) {
+        if (option == 'd') {
             draw_plan();
+
+        } else if (option == 'r') {
+            script_run(&plan, argv[2]);
+            printf("%s\n", script_trace);
 
         } else {
             say_plan(result.sleep);
