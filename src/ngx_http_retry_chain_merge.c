@@ -271,8 +271,9 @@ ngx_http_retry_chain_merge_plan(ngx_conf_t *cf,
 
     if (conf->machine) {
         ngx_http_retry_chain_merge_machine(cf, conf, plan);
+    }
 
-    } else if (ngx_http_retry_chain_plan_init(plan) != NGX_OK) {
+    if (ngx_http_retry_chain_plan_init(plan) != NGX_OK) {
         ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
                       "the chain that starts with \"%V\" in %V:%ui could make "
                       "%ui attempts, at most %d are allowed",
