@@ -71,6 +71,7 @@ demo: ## set up, build and show the main job on loopback
 
 test: ## set up, then everything that must pass before a commit
 	@$(UTIL)/setup.sh test
+	@$(UTIL)/setup.sh npm
 	@$(MAKE) --no-print-directory build
 	@$(MAKE) --no-print-directory style
 	@$(MAKE) --no-print-directory layers

@@ -3,6 +3,7 @@
 #
 #   t/util/setup.sh build|demo|test|bench|newer ...
 #                                   packages, as root or by sudo
+#   t/util/setup.sh npm             the packages of t/step-functions, as any user
 #   t/util/setup.sh source [DIR]    the source of the installed nginx, into DIR,
 #                                   as any user
 #   t/util/setup.sh archive         print where this system's Debian comes from
@@ -21,6 +22,13 @@ demo="$build curl"
 test="$build curl perl procps psmisc openssl nghttp2-client valgrind libc6-dbg
       clang clang-tidy libclang-rt-14-dev cppcheck libtest-nginx-perl
       libnginx-mod-http-echo prometheus"
+
+# node and npm often come from elsewhere
+
+if ! command -v npm >/dev/null || ! command -v node >/dev/null; then
+    test="$test nodejs npm"
+fi
+
 bench="$build curl wrk valgrind libc6-dbg linux-perf nghttp2-client
        libnginx-mod-http-lua"
 newer="$test debootstrap"
@@ -314,6 +322,25 @@ nginx_source()
 }
 
 
+# with the versions, and the sums, of the lock file
+
+npm_packages()
+{
+    local dir=$top/t/step-functions
+    local lock=$dir/package-lock.json stamp=$dir/node_modules/.installed
+
+    cmp -s "$lock" "$stamp" && return
+
+    command -v npm >/dev/null || die "no npm here: $self test"
+
+    say "installing the packages of ${dir#"$top/"}"
+    cd "$dir"
+    retry npm ci >&2 \
+        || die "could not install the packages of ${dir#"$top/"}"
+    cp "$lock" "$stamp"
+}
+
+
 groups=("$@")
 trap cleanup EXIT
 trap 'exit 130' INT TERM HUP
@@ -323,12 +350,16 @@ case "${1-}" in
         nginx_source "${2-$top/build/source}"
         ;;
 
+    npm)
+        npm_packages
+        ;;
+
     archive)
         own_sources deb unstable | sed -n '1 s|^deb \(\[.*\] \)\?\([^ ]*\) .*|\2|p'
         ;;
 
     "")
-        die "usage: setup.sh build|demo|test|bench|newer ... |" \
+        die "usage: setup.sh build|demo|test|bench|newer ... | npm |" \
             "source [DIR] | archive"
         ;;
 
