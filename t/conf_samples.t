@@ -50,7 +50,8 @@ my @files = sort glob("$root/conf/*.conf");
 
 is(join(' ', map { s{.*/}{}r } @files),
    'api-keys.conf demo-proxies.conf demo-vendor.conf demo.conf'
-   . ' last-resort.conf limits.conf rest.conf seed.conf',
+   . ' last-resort.conf limits.conf rest.conf seed.conf'
+   . ' state-machine.conf',
    'no sample without a test');
 
 for my $file (@files) {
@@ -68,7 +69,7 @@ loads('seed-rules', $seed);
 
 my @ways = backends();
 my %server = map { $_ => run($_, read_file("$root/conf/$_.conf")) }
-             qw(seed rest api-keys last-resort limits);
+             qw(seed rest api-keys last-resort limits state-machine);
 
 # the value of a map that "if" has used before is kept, unless it is volatile
 
@@ -79,7 +80,7 @@ $server{volatile} = run('volatile', $text);
 
 my $demo = spawn("$dir/demo.out", "$root/t/util/demo.sh");
 
-my (%seed, %last);
+my (%seed, %last, %machine);
 
 $seed{first} = ask('seed', 'GET', '1=200');
 $seed{third} = ask('seed', 'GET', '1=429 2=500 3=200');
@@ -87,6 +88,9 @@ $seed{only200} = ask('seed', 'GET', '1=204 2=201 3=302');
 $seed{limited} = ask('seed', 'GET', '1=429 2=429 3=429');
 $seed{post} = ask('seed', 'POST', '1=429 2=200', body => 'x' x 100_000);
 $seed{post503} = ask('seed', 'POST', '1=503 2=200', body => 'x');
+
+$machine{third} = ask('state-machine', 'GET', '1=429 2=500 3=200');
+$machine{limited} = ask('state-machine', 'GET', '1=429 2=429 3=429');
 
 $last{hang} = ask('last-resort', 'GET', '1=hang 2=200');
 $last{hang_post} = ask('last-resort', 'POST', '1=hang 2=200', body => 'x');
@@ -234,6 +238,19 @@ like($log, qr/waits="[^"]*\b5\.\d{3}\b[^"]*" time=5\.\d{3}$/,
      'seed: log, waits and time');
 
 
+## state-machine.conf
+
+is(calls(ask('state-machine', 'GET', '1=200')), '200: 1:200',
+   'state-machine: the first proxy');
+is(calls($machine{third}), '200: 1:429 2:500 3:200',
+   'state-machine: the third proxy');
+between($machine{third}, 5, 6.5, 'state-machine: 5 s, then none');
+is(calls($machine{limited}), '429: 1:429 2:429 3:429',
+   'state-machine: all limited');
+like($machine{limited}{headers}, qr/^Retry-After: 3\r$/m,
+     'state-machine: the last limit is passed on');
+
+
 ## the demo
 
 is(reap($demo, 20), 0, 'demo: as expected')
@@ -270,6 +287,9 @@ sub prepare {
     my $user = $> == 0 ? 'user root;' : '';
 
     mkdir $_ for $prefix, "$prefix/conf", "$prefix/temp";
+
+    write_file("$prefix/conf/state-machine.json",
+               read_file("$root/conf/state-machine.json"));
 
     for my $file ('', grep { m{/demo-[^/]*$} && !m{/$name\.conf$} } @files) {
         my $out = $file eq '' ? "$name.conf" : $file =~ s{.*/}{}r;

@@ -10,7 +10,7 @@ use File::Temp;
 use Test::More;
 
 my $explain = 'build/unit/explain';
-my $seed = 't/unit/machines/seed.json';
+my $seed = 'conf/state-machine.json';
 
 plan(skip_all => "no $explain, make unit-build") if !-x $explain;
 

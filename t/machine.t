@@ -21,7 +21,7 @@ my $dir = tempdir('retry_chain_machine.XXXXXX', TMPDIR => 1, CLEANUP => 1);
 chmod 0755, $dir;
 
 my $seed = do {
-    local (@ARGV, $/) = "$FindBin::Bin/unit/machines/seed.json";
+    local (@ARGV, $/) = "$FindBin::Bin/../conf/state-machine.json";
     <>;
 };
 

@@ -16,7 +16,7 @@
 
 
 #define CASES        "t/unit/machines/cases.txt"
-#define SEED         "t/unit/machines/seed.json"
+#define SEED         "conf/state-machine.json"
 
 #define MACHINE_LEN  (64 * 1024)
 #define DEADLINE     60000

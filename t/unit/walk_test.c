@@ -13,7 +13,7 @@
 #include "ngx_http_retry_chain_policy.h"
 
 
-#define SEED         "t/unit/machines/seed.json"
+#define SEED         "conf/state-machine.json"
 #define MACHINE_LEN  (64 * 1024)
 #define DEADLINE     60000
 
