@@ -115,6 +115,10 @@ upstream refused { server 127.0.0.1:1; }
 server {
     listen %%PORT%%;
     $locations
+    location /trail { retry_chain bad good;
+                      add_header X-Trail \$retry_chain_trail;
+                      proxy_pass http://\$retry_chain_upstream; }
+
     # replies that come from here
 
     location /named { retry_chain \@said good; proxy_pass http://\$retry_chain_upstream; }
@@ -312,6 +316,9 @@ is(get('/code/string/good')->{body}, $good =~ s/^/{"error":"429","list":[{"a":nu
     is(access('/any/hang/good?left'), '499 aborted [hang] [499]', 'at once');
     unlike(ways_calls(), qr/^good/m, 'no other one is asked');
 }
+
+is(decode_json(get('/trail')->{h}{'x-trail'}[0])->{attempts}[0]{json},
+   '$.error', 'the trail has the rule');
 
 # a large reply is not held back until its end
 
