@@ -5,8 +5,8 @@
 # them, and the end are to be the same.
 #
 # STEP_FUNCTIONS_SEED and STEP_FUNCTIONS_CASES choose other machines, or more.
-# t/step-functions/reference.js runs the other one, and has all that README says
-# of differences.
+# t/lib/Machines.pm makes them.  t/step-functions/reference.js runs them in the
+# other implementation, and knows where README says that the two differ.
 
 use strict;
 use warnings;
@@ -103,17 +103,18 @@ my %called;
 push @{ $called{$2} }, $1 while $calls =~ m{^(\w) \S+ GET /(\d+)$}mg;
 
 my %sum = (calls => 0, waits => 0);
+my $failed = 0;
 
 for my $i (0 .. $#cases) {
     my $case = $cases[$i];
 
     is(join("\n", got($i)), join("\n", wanted($case)), "machine $i")
-        or explain_case($i);
+        or $failed++ > 4 or explain_case($i);
 
     my $planned = 0;
     $planned += $_ / 1000 for @{ $case->{result}{least} };
 
-    cmp_ok($case->{took}, '>=', $planned - 0.01, "machine $i has waited")
+    cmp_ok($case->{took}, '>=', $planned - 0.1, "machine $i has waited")
         if $planned;
 }
 
@@ -189,6 +190,17 @@ sub played {
 }
 
 
+sub body {
+    my ($reply) = @_;
+
+    my $body = $reply->{json} // $reply->{text};
+
+    utf8::encode($body) if defined $body;
+
+    return $body;
+}
+
+
 sub outcome {
     my ($script, $way, $turn) = @_;
 
@@ -212,7 +224,7 @@ sub vendor {
     return ([sleep => 10 * Machines::TIMEOUT], [close => 1])
         if $does eq 'silent';
 
-    return reply($does->{status}, $does->{json} // $does->{text},
+    return reply($does->{status}, body($does),
                  map({ "$_: $does->{headers}{$_}" } sort keys
                      %{ $does->{headers} }), "X-Reply: $way.$turn");
 }
@@ -271,8 +283,7 @@ sub wanted {
                            Cause => $result->{cause} });
 
     } elsif (ref $last) {
-        $end = "$last->{status}, reply $name "
-               . ($last->{json} // $last->{text} // '');
+        $end = "$last->{status}, reply $name " . (body($last) // '');
 
     } else {
         $end = ($last eq 'silent' ? 504 : 502) . ', no reply';

@@ -10,7 +10,8 @@ package Machines;
 # has a list of outcomes for each way out, of which the last one goes on for
 # ever:
 #
-#   { status => 200, headers => { ... }, json => '{"a":1}' }      or text
+#   { status => 200, headers => { ... }, json => '{"a":1}' }      or text; these
+#                                               are characters
 #   'refused'                                   no reply
 #   'garbage'                                   a header that is broken
 #   'silent'                                    nothing, for TIMEOUT seconds
@@ -24,7 +25,7 @@ use constant WAYS => qw(a b c d e f);
 use constant TIMEOUT => 2;
 
 my ($true, $false) = (JSON::PP::true, JSON::PP::false);
-my $json = JSON::PP->new->utf8->canonical->allow_nonref;
+my $json = JSON::PP->new->canonical->allow_nonref;
 
 my $arn = 'arn:aws:lambda:eu-west-1:123456789012:function';
 my $connection = 'arn:aws:events:eu-west-1:123456789012:connection';
@@ -97,7 +98,11 @@ sub next {
 
     # few are silent: that takes its time
 
-    $self->{silent} = { map { $_ => 1 } grep { chance(4) } @ways };
+    $self->{silent} = { map { $_ => 1 } grep { chance(7) } @ways };
+
+    # whether a body itself is asked for
+
+    $self->{whole} = chance(15);
 
     $self->task($_) for reverse 1 .. @ways;
 
@@ -371,9 +376,9 @@ sub tail {
                           $goes->('$.inner'));
     }
 
-    return $self->add('Pass', chance(50) ? (Result => { fixed => one(@numbers) },
-                                            ResultPath => '$.note') : (),
-                      $goes->($at));
+    my %made = (Result => { fixed => one(@numbers) }, ResultPath => '$.note');
+
+    return $self->add('Pass', chance(50) ? %made : (), $goes->($at));
 }
 
 
@@ -418,9 +423,9 @@ sub condition {
                             : text(@kinds, @types, 'a*', '*json') };
     }
 
-    # the body itself is a string, too, if it is an object
+    # the body itself is a string, too, if it is an object or broken
 
-    if (chance(5)) {
+    if ($self->{whole} && chance(30)) {
         return { Variable => "$at.$body",
                  chance(50) ? number(@numbers)
                             : (one(qw(IsPresent IsNumeric IsBoolean IsNull))
@@ -502,7 +507,8 @@ sub outcome {
     return \%reply if $reply{status} == 204;
 
     if (chance(80)) {
-        $reply{json} = $json->encode(body());
+        $reply{json} = !$self->{whole} && chance(5) ? '{"code":1,"ok":tr'
+                       : $json->encode(body());
         $reply{headers}{'Content-Type'} = one(@types);
 
     } else {
