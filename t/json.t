@@ -272,7 +272,7 @@ is(get('/code/string/good')->{body}, $good =~ s/^/{"error":"429","list":[{"a":nu
        'headers of a reply that was held back');
     is(get('/any/trail/good', 'TE: trailers')->{end}, 'complete', 'trailers');
 
-    $x = $n->ask(request('HEAD', '/any/bad/good', ''), head => 1);
+    $x = get_of('HEAD', '/any/bad/good');
     is("$x->{status} $x->{h}{'content-length'}[0]", '200 ' . length $bad,
        'HEAD has no body to look at');
     is(access('/any/bad/good'), '200 success [bad] [200]', 'it is a success');
@@ -282,7 +282,7 @@ is(get('/code/string/good')->{body}, $good =~ s/^/{"error":"429","list":[{"a":nu
     is(get('/any/bad_503/good')->{body}, $good, 'a failure needs no body');
     is(access('/any/bad_503/good'), '200 success [bad_503, good] [503, 200]',
        'to be one');
-    is($n->ask(request('POST', '/any/bad/good', 'x'))->{body}, $bad,
+    is(get_of('POST', '/any/bad/good', 'x')->{body}, $bad,
        'a method that is not safe is not repeated');
     is(access('/any/bad/good'), '200 unsafe [bad] [200]', 'since the vendor has acted');
 }
@@ -408,7 +408,7 @@ like($n->log(), qr/to "bad" failed: status 200 with \$\.error, retrying in 0 ms/
     ok($x->{h}{'retry-after'}, 'Retry-After');
     like(get('/error/off')->{body}, qr/<html>/, 'off');
 
-    $x = $n->ask(request('HEAD', '/error/one', ''), head => 1);
+    $x = get_of('HEAD', '/error/one');
     is("$x->{status} $x->{h}{'content-type'}[0] $x->{end} $x->{rest}",
        '502 application/json complete ', 'HEAD');
     is(decode_json(get('/error/name')->{body})->{attempts}[0]{step},
@@ -427,6 +427,15 @@ sub get {
     $request =~ s/\r\n\r\n/join "\r\n", '', @headers, '', ''/e;
 
     return $n->until_logged(sub { $n->ask($request) });
+}
+
+
+sub get_of {
+    my ($method, $uri, $body) = @_;
+
+    return $n->until_logged(sub {
+        $n->ask(request($method, $uri, $body // ''), head => $method eq 'HEAD');
+    });
 }
 
 

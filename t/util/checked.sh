@@ -62,6 +62,10 @@ if [ -f "$logs/error.log" ]; then
     rm "$logs/error.log"
 fi
 
+# valgrind makes a file for each process
+
+find "$logs" -type f -empty -delete
+
 reports=("$logs"/*)
 
 if [ -f "${reports[0]}" ]; then

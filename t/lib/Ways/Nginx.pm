@@ -95,7 +95,7 @@ sub start {
     my @command = ($self->{nginx}, '-p', "$dir/", '-c', "$dir/conf/nginx.conf",
                    '-e', "$dir/logs/error.log");
 
-    unshift @command, 'valgrind', split ' ', $valgrind if $valgrind;
+    unshift @command, 'valgrind', '-q', split ' ', $valgrind if $valgrind;
 
     my $pid = fork() // die "fork: $!";
 
