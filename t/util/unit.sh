@@ -55,7 +55,8 @@ fi
 pure=()
 libs=
 
-for room in learn pace budget plan policy count ring text hint machine; do
+for room in learn pace budget plan policy count ring text hint sha256 \
+            machine; do
     if [ -f $prefix$room.c ]; then
         pure+=($prefix$room.c)
     fi
