@@ -1,0 +1,70 @@
+#!/usr/bin/perl
+
+# The status page in headless Chromium: t/browser/status.mjs drives it, and real
+# requests, against what is started here.  SHOTS=DIR keeps pictures of it.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::Bin/lib";
+
+use Ways;
+use Ways::Limits;
+use Ways::Nginx;
+
+my $browser = (grep { -x } map { "$_/chromium" } split /:/, $ENV{PATH})[0];
+my $node = (grep { -x } map { "$_/node" } split /:/, $ENV{PATH})[0];
+my $missing = !$browser ? 'chromium' : !$node ? 'node'
+              : !-d "$FindBin::Bin/browser/node_modules/playwright-core"
+              ? 'playwright-core' : '';
+
+if ($missing) {
+    die "no $missing: t/util/setup.sh test\n" if $ENV{TEST_BROWSER};
+
+    print "1..0 # SKIP no $missing\n";
+    exit;
+}
+
+place('v', 'retry_chain a b; retry_chain c wait=300ms;'
+           . 'retry_chain_retry http_503 attempts=2 interval=50ms;'
+           . 'retry_chain_timeout 30s;', size => '2m', left => 0);
+place('v/other', 'retry_chain b; retry_chain_start rotate;', left => 0);
+place('wait', 'retry_chain a; retry_chain b wait=6s;', left => 0);
+place('limited', 'retry_chain a rate=auto; retry_chain @last;', left => 0);
+place('dry', 'retry_chain a b; retry_chain_dry_run on;', left => 0);
+place('none', 'retry_chain a;', left => 0,
+      zone => 'retry_chain_zone none 128k history=0;');
+place('alone', 'retry_chain a b;', zone => '');
+
+my $long = 'l' x 120;
+
+my $n = limits(server => <<"EOC");
+    location = /status { access_log off; retry_chain_status; }
+    location = /denied { deny all; }
+    location \@last { return 503; }
+    location "/<b id=x>\\u202e/$long/" {
+        retry_chain_zone "<i>" 128k;
+        retry_chain a;
+        proxy_pass http://\$retry_chain_upstream;
+    }
+EOC
+
+my $nothing = Ways::Nginx->start(http => <<'EOC');
+server {
+    listen %%PORT%%;
+    location / { retry_chain_status; }
+}
+EOC
+
+$ENV{BROWSER} = $browser;
+$ENV{SLOW} = Ways::Nginx::slow();
+
+system($node, "$FindBin::Bin/browser/status.mjs",
+       "http://127.0.0.1:$n->{port}", "http://127.0.0.1:$nothing->{port}");
+
+my $status = $?;
+my $bad = $n->bad() . $nothing->bad();
+
+print STDERR $bad;
+exit($status || length $bad ? 1 : 0);
