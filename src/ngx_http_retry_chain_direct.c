@@ -31,6 +31,8 @@ static ngx_uint_t ngx_http_retry_chain_direct_elsewhere(
     ngx_http_retry_chain_run_t *run);
 static void ngx_http_retry_chain_direct_first(ngx_http_retry_chain_run_t *run);
 static void ngx_http_retry_chain_direct_end(ngx_http_retry_chain_run_t *run);
+static void ngx_http_retry_chain_direct_finish(
+    ngx_http_retry_chain_run_t *run);
 
 
 ngx_uint_t
@@ -403,13 +405,13 @@ ngx_http_retry_chain_direct_log_handler(ngx_http_request_t *r)
         return NGX_OK;
     }
 
-    if (run->state == NGX_HTTP_RETRY_CHAIN_RUN_DIRECT) {
-        ngx_http_retry_chain_direct_end(run);
+    if (run->plan->zone == NULL
+        && run->state != NGX_HTTP_RETRY_CHAIN_RUN_DIRECT)
+    {
+        return NGX_OK;
     }
 
-    if (run->state == NGX_HTTP_RETRY_CHAIN_RUN_DONE && run->plan->zone) {
-        ngx_http_retry_chain_tally_run(run);
-    }
+    ngx_http_retry_chain_direct_end(run);
 
     return NGX_OK;
 }
@@ -417,6 +419,19 @@ ngx_http_retry_chain_direct_log_handler(ngx_http_request_t *r)
 
 static void
 ngx_http_retry_chain_direct_end(ngx_http_retry_chain_run_t *run)
+{
+    if (run->state == NGX_HTTP_RETRY_CHAIN_RUN_DIRECT) {
+        ngx_http_retry_chain_direct_finish(run);
+    }
+
+    if (run->state == NGX_HTTP_RETRY_CHAIN_RUN_DONE && run->plan->zone) {
+        ngx_http_retry_chain_tally_run(run);
+    }
+}
+
+
+static void
+ngx_http_retry_chain_direct_finish(ngx_http_retry_chain_run_t *run)
 {
     ngx_http_retry_chain_direct_note(run);
 

@@ -156,16 +156,23 @@ ngx_http_retry_chain_record_address(ngx_http_retry_chain_run_t *run,
     ngx_http_retry_chain_record_t *record, u_char *buf, size_t len)
 {
     u_char                     *p, *last;
-    ngx_uint_t                  i, n;
+    size_t                      n;
+    ngx_uint_t                  i, states;
     ngx_http_upstream_state_t  *state;
 
-    n = ngx_http_retry_chain_record_states(run, record->states, &state);
+    states = ngx_http_retry_chain_record_states(run, record->states, &state);
 
     p = buf;
     last = buf + len;
 
-    for (i = 0; i < n; i++) {
-        p = ngx_slprintf(p, last, "%s%V", i ? ", " : "", state[i].peer);
+    for (i = 0; i < states; i++) {
+
+        if (i) {
+            p = ngx_cpymem(p, ", ", ngx_min(last - p, 2));
+        }
+
+        n = state[i].peer->len;
+        p = ngx_cpymem(p, state[i].peer->data, ngx_min((size_t) (last - p), n));
     }
 
     return p - buf;

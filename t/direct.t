@@ -96,6 +96,7 @@ sub line {
 
     $all =~ s{/(?:direct|attempt)/}{/}g;
     $all =~ s/"time":[\d.e-]+/"time":T/g;
+    $all =~ s/"bytes":\d+/"bytes":N/g;
     $all =~ s/ in \d+ ms/ in T ms/g;
 
     return "$a->{status}\n$all\n";

@@ -56,6 +56,17 @@ my @cases = (
      'status 429, would retry at "b" in 0 ms'],
     ['again', 'retry_chain a; retry_chain_retry http_429 interval=1s;',
      ['429 / Retry-After: 5'], 429, 'status 429, would retry at "a" in 5000 ms'],
+    ['default', 'retry_chain a; retry_chain_retry http_429 interval=1s;'
+     . 'retry_chain_retry_after default=3s;', ['429'], 429,
+     'status 429, would retry at "a" in 3000 ms'],
+    ['default', '', ['429'], 429, 'status 429, would retry at "a" in 3000 ms'],
+    ['ignored', 'retry_chain a; retry_chain_retry http_429 interval=1s;'
+     . 'retry_chain_retry_after off;', ['429'], 429,
+     'status 429, would retry at "a" in 1000 ms'],
+    ['room', 'retry_chain a; retry_chain b wait=7s; retry_chain_max_waiting 0;',
+     ['500'], 500, 'status 500, would end: overflow'],
+    ['budget0', 'retry_chain a b; retry_chain_budget 0% min=0;', ['500'], 500,
+     'status 500, would end: budget'],
 );
 
 for my $case (@cases) {
@@ -71,6 +82,9 @@ place('chain', "$dry retry_chain a b;");
 place('rate', "$dry retry_chain a rate=3r/m; retry_chain_limited fail;");
 place('others', "$dry retry_chain a b; retry_chain_limited fail;");
 place('others/real', 'retry_chain b a; retry_chain_limited fail;');
+place('begin', "$dry retry_chain a b;");
+place('begin/full', "$dry retry_chain a b; retry_chain_max_waiting 0;");
+place('begin/real', 'retry_chain a b; retry_chain_limited fail;');
 place('rotate', "$dry retry_chain a b; retry_chain_start rotate;");
 place('budget', "$dry retry_chain a b; retry_chain_budget 0% min=6r/m;"
                 . 'retry_chain_log_level info;');
@@ -150,11 +164,30 @@ ask('/others/real/1', b => '429 / Retry-After: 90',
        'what it answers tells nothing');
 }
 
+# where others have limited the first one, or all
+
+ask('/begin/real/1', a => '429 / Retry-After: 30', b => '500');
+
+is(join("\n", said_after('/begin/2', a => '500')),
+   '"a" would not be called, would begin at "b"', 'another step is free');
+
+ask('/begin/real/3', b => '429 / Retry-After: 40');
+
+like(join("\n", said_after('/begin/4')),
+     qr/^"a" would not be called, would wait (?:30|2\d)\d\d\d ms for "a"$/,
+     'none is');
+like(join("\n", said_after('/begin/full/5')),
+     qr/^"a" would not be called, would end: overflow$/, 'and too many wait');
+
 is(join(' ', map { ask("/rotate/$_")->{calls} } 1 .. 4), 'a a a a',
    'all start at the first step');
 
 is(join(' ', map { ask("/budget/$_", a => '500')->{status} } 1 .. 3),
    '500 500 500', 'a budget');
+is(join("\n", map { said_after("/budget/x$_", a => '500') } 1 .. 2),
+   "status 500, would end: budget\nstatus 500, would end: budget",
+   'that dry runs have, too');
+like($n->log(), qr{retry chain dry run: status 500, would retry at "b" in 0 ms while .*"GET /budget/1 }, 'for the first of them');
 like($n->log(), qr{\[info\] .*retry chain dry run: .*"GET /budget/},
      'the level of its lines');
 is(ask('/budget/real/1', a => '500')->{said},

@@ -529,12 +529,13 @@ SKIP: {
                           grep { m{^/back/2 } } split /\n/, $n->access();
         my $waited = $trail->{attempts}[1]{wait};
 
-        delete $_->{time} for @{ $trail->{attempts} };
+        delete @$_{qw(time address bytes)} for @{ $trail->{attempts} };
         is_deeply($trail->{attempts},
                   [{ step => 'b', outcome => 'status', status => 500,
-                     wait => 0, reason => 'first' },
+                     wait => 0, reason => 'first', verdict => 'next' },
                    { step => 'a', outcome => 'status', status => 200,
-                     wait => $waited, reason => 'retry_after' }],
+                     wait => $waited, reason => 'retry_after',
+                     verdict => 'success' }],
                   '$retry_chain_trail');
         is(sprintf('0.000, %.3f', $waited), $x->{waits}, 'the same wait');
     };

@@ -409,6 +409,23 @@ is($n->ask(get('/status?format='))->{status}, 400, 'an empty one');
     check_text($text, 'Prometheus', '_total');
     check_text($open, 'OpenMetrics', '');
 
+    # README lists them all, with their labels
+
+    open my $in, '<', 'README.md' or die "README.md: $!";
+    my $readme = join '', <$in>;
+    my ($table) = $readme =~ /^\| metric \|.*?\n(.*?)\n\n/ms;
+    my %said = map { /^\| `(\w+)` \| (\w+) \| ([\w, ]+) \|/ ? ($1 => "$2 $3")
+                                                            : () }
+                   split /\n/, $table // '';
+    my (%is, %labels);
+
+    $labels{$1} //= $2 =~ s/="(?:[^"\\]|\\.)*"//gr =~ s/,le$//r =~ s/,/, /gr
+        while $text =~ /^nginx_retry_chain_(\w+?)(?:_bucket)?\{(.*)\} /gm;
+    $is{$1} = "$2 $labels{$1}"
+        while $text =~ /^# TYPE nginx_retry_chain_(\w+) (\w+)$/gm;
+
+    is_deeply(\%said, \%is, 'README has the metrics that there are');
+
     like($open, qr/\n# EOF\n\z/, 'OpenMetrics: the end');
     unlike($text, qr/# EOF/, 'Prometheus: no end');
 
