@@ -70,12 +70,13 @@ demo: ## set up, build and show the main job on loopback
 
 test: ## set up, then everything that must pass before a commit
 	@$(UTIL)/setup.sh test
+	@$(UTIL)/setup.sh browser
 	@$(MAKE) --no-print-directory build
 	@$(MAKE) --no-print-directory style
 	@$(MAKE) --no-print-directory layers
 	@$(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory unit-build
-	@TEST_NGINX_BINARY=$(BINARY) $(UTIL)/run-tests
+	@TEST_NGINX_BINARY=$(BINARY) TEST_BROWSER=1 $(UTIL)/run-tests
 
 
 source:

@@ -5,6 +5,8 @@
 #                                   packages, as root or by sudo
 #   t/util/setup.sh source [DIR]    the source of the installed nginx, into DIR,
 #                                   as any user
+#   t/util/setup.sh browser         what the browser test needs of the npm
+#                                   registry, into t/browser, as any user
 #   t/util/setup.sh archive         print where this system's Debian comes from
 #
 # Test::Nginx is in Debian unstable only. Its source is derived from the
@@ -20,9 +22,14 @@ build="gcc libc6-dev make nginx nginx-dev libcjson-dev"
 demo="$build curl"
 test="$build curl perl procps psmisc openssl nghttp2-client valgrind libc6-dbg
       clang clang-tidy libclang-rt-14-dev cppcheck libtest-nginx-perl
-      libnginx-mod-http-echo prometheus"
+      libnginx-mod-http-echo prometheus chromium nodejs"
 bench="$build curl wrk valgrind libc6-dbg linux-perf nghttp2-client
        libnginx-mod-http-lua"
+
+# npm belongs to other packages of Node.js than Debian's
+
+command -v npm >/dev/null || test="$test npm"
+
 newer="$test debootstrap"
 
 from_unstable="libtest-nginx-perl"
@@ -314,6 +321,21 @@ nginx_source()
 }
 
 
+browser_modules()
+{
+    cd "$top/t/browser"
+
+    cmp -s package-lock.json node_modules/.installed && return
+
+    say "installing $(sed -n 's/^ *"\(.*\)": "[0-9.]*"$/\1/p' package.json)"
+
+    (retry npm ci --ignore-scripts --no-audit --no-fund --loglevel=error) \
+        >/dev/null || die "npm could not install what t/browser needs"
+
+    cp package-lock.json node_modules/.installed
+}
+
+
 groups=("$@")
 trap cleanup EXIT
 trap 'exit 130' INT TERM HUP
@@ -323,13 +345,17 @@ case "${1-}" in
         nginx_source "${2-$top/build/source}"
         ;;
 
+    browser)
+        browser_modules
+        ;;
+
     archive)
         own_sources deb unstable | sed -n '1 s|^deb \(\[.*\] \)\?\([^ ]*\) .*|\2|p'
         ;;
 
     "")
         die "usage: setup.sh build|demo|test|bench|newer ... |" \
-            "source [DIR] | archive"
+            "source [DIR] | browser | archive"
         ;;
 
     *)
