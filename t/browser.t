@@ -39,13 +39,36 @@ place('alone', 'retry_chain a b;', zone => '');
 
 my $long = 'l' x 120;
 
-my $n = limits(server => <<"EOC");
+# for the picture in README
+
+my $http = '';
+
+if ($ENV{SHOTS}) {
+    ways_upstreams();
+
+    for my $i (1 .. 3) {
+        my $way = ways_dir() . '/' . chr(96 + $i);
+
+        $http .= "server { listen 127.0.1.$i:3128; access_log off;"
+                 . " location / { proxy_pass http://unix:$way; } }\n"
+                 . "upstream proxy$i { server 127.0.1.$i:3128 max_fails=0; }\n";
+    }
+
+    place('api', 'retry_chain proxy1; retry_chain proxy2 rate=20r/s burst=9;'
+                 . 'retry_chain proxy3 wait=500ms; retry_chain_success 200;'
+                 . 'retry_chain_retry http_503 attempts=2 interval=100ms;'
+                 . 'retry_chain_timeout 20s;', left => 0,
+          zone => 'retry_chain_zone vendor 1m;');
+}
+
+my $n = limits(http => $http, server => <<"EOC");
     location = /status { access_log off; retry_chain_status; }
     location = /denied { deny all; }
     location \@last { return 503; }
     location "/<b id=x>\\u202e/$long/" {
         retry_chain_zone "<i>" 128k;
         retry_chain a;
+        retry_chain unix:%%DIR%%/@{[substr $long, 0, 60]};
         proxy_pass http://\$retry_chain_upstream;
     }
 EOC

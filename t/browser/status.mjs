@@ -503,10 +503,6 @@ await ask('/v/\xff\xfe\xc0\x80');
 await ask('/v/' + 'long'.repeat(200));
 
 {
-    const bold = '/<b id=x>\\u202e/' + 'l'.repeat(120) + '/';
-
-    await ask('/' + encodeURIComponent('<b id=x>\u202e') + '/x');
-
     ok(await until(async () => await row(v, '/v/longlong').count() === 1),
        'hostile requests are in the list');
 
@@ -521,6 +517,14 @@ await ask('/v/' + 'long'.repeat(200));
                                     .length), 0, 'no element comes of a text');
     ok(await page.locator('h2', { hasText: 'Zone <i>' }).isVisible(),
        'names of the configuration are text, too');
+
+    const names = page.locator('section[data-zone="<i>"] .graph .name');
+    const step = await names.nth(1).textContent();
+
+    ok(/^unix:.{17}\u2026$/.test(step), 'a long name is cut', step);
+    ok(/^unix:.*l{60}$/.test(await page.locator(
+           'section[data-zone="<i>"] [data-node="1"] > title').textContent()),
+       'and is there as a title');
 
     for (const r of await v.locator('.run').all()) {
         await r.click();
@@ -577,17 +581,6 @@ await ask('/v/' + 'long'.repeat(200));
 
 
 // ---- sizes and colours ------------------------------------------------------
-
-// a picture that tells something
-
-for (let i = 0; i < (shots ? 12 : 2); i++) {
-    await Promise.all([...Array(6).keys()].map(n =>
-        ask('/v/prices/' + i + '/' + n, n === 3 ? { a: '500' } : {}))
-        .concat(i % 4 === 1
-            ? ask('/v/orders/' + i, { a: '500', b: '500', c: '503 | 500' })
-            : ask('/v/stock/' + i, { a: '503 | 200' })));
-    await new Promise(done => setTimeout(done, 700));
-}
 
 await ask('/v/limits', { b: '429 / Retry-After: 45', a: '500' });
 await row(v, '/v/saved').click();
@@ -682,6 +675,44 @@ await page.setViewportSize({ width: 1280, height: 900 });
     await page.unroute('**/*format=json*');
     await until(() => page.locator('#lost').isHidden());
     expected = false;
+}
+
+// the picture in README
+
+if (shots) {
+    const api = chain(page, '/api/');
+    const stop = Date.now() + 150000;
+
+    for (let i = 0; Date.now() < stop; i++) {
+        const many = 3 + Math.round(3 * Math.sin(i / 9) + Math.random() * 3);
+
+        for (let n = 0; n < many; n++) {
+            const pause = 'sleep=' + (Math.random() * 0.06).toFixed(3) + ' ';
+            const bad = Math.random();
+
+            ask(`/api/prices/${i}${n}`, bad < 0.04
+                ? { a: pause + '500', b: '502', c: pause + '504' }
+                : bad < 0.2 ? { a: pause + '429 / Retry-After: 2' }
+                : bad < 0.3 ? { a: '503 | 200', b: pause + '200' }
+                : { a: pause + '200', b: pause + '200', c: '200' });
+        }
+
+        await new Promise(done => setTimeout(done, 900));
+    }
+
+    await ask('/api/orders/4711', { a: '429 / Retry-After: 40', b: '503 | 500',
+                                    c: 'sleep=0.2 200' });
+    await page.setViewportSize({ width: 1280, height: 830 });
+    await row(api, '/api/orders/4711').click();
+    await page.mouse.move(0, 0);
+    await page.evaluate(() => scrollTo(0, 0));
+    await page.locator('section[data-zone=vendor]').evaluate(e => {
+        e.scrollIntoView();
+        scrollBy(0, 12);
+    });
+    ask('/api/wait', { a: '500', b: '500' });
+    await new Promise(done => setTimeout(done, 100));
+    await shot(page, 'status');
 }
 
 is(await page.evaluate(() => window.violations), [],
