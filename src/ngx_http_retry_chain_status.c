@@ -328,6 +328,7 @@ ngx_http_retry_chain_status_snapshot(ngx_http_request_t *r)
 
     status->time = (uint64_t) tp->sec * 1000 + tp->msec;
     status->runs = ngx_http_retry_chain_status_runs(r);
+    status->left = NGX_HTTP_RETRY_CHAIN_STATUS_MAX_RUNS;
 
     for (i = 0; i < rcmcf->zones.nelts; i++) {
         ngx_http_retry_chain_status_zone(status, zones[i]->data);

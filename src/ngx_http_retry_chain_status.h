@@ -18,7 +18,7 @@
 #include "ngx_http_retry_chain_zone.h"
 
 
-/* most runs that one answer lists, of each zone and of all */
+/* runs that one answer lists of a kind and zone, and the most of all */
 
 #define NGX_HTTP_RETRY_CHAIN_STATUS_RUNS      50
 #define NGX_HTTP_RETRY_CHAIN_STATUS_MAX_RUNS  1000
@@ -57,7 +57,8 @@ typedef struct {
 
 typedef struct {
     uint64_t                             time;      /* ms of the epoch */
-    ngx_uint_t                           runs;      /* to list, by zone */
+    ngx_uint_t                           runs;      /* to list, of a kind */
+    ngx_uint_t                           left;      /* of all */
 
     ngx_http_retry_chain_status_zone_t  *zones;
     ngx_uint_t                           nzones;

@@ -37,8 +37,8 @@ static void ngx_http_retry_chain_json_value(ngx_http_retry_chain_tree_t *tree,
 static void ngx_http_retry_chain_json_times(ngx_http_retry_chain_tree_t *tree,
     cJSON *object, const char *key, ngx_http_retry_chain_times_t *times);
 static void ngx_http_retry_chain_json_runs(ngx_http_retry_chain_tree_t *tree,
-    cJSON *object, const char *key, ngx_http_retry_chain_zone_t *zone,
-    ngx_http_retry_chain_ring_t *ring, ngx_uint_t most);
+    cJSON *object, const char *key, ngx_http_retry_chain_status_t *status,
+    ngx_http_retry_chain_zone_t *zone, ngx_http_retry_chain_ring_t *ring);
 static void ngx_http_retry_chain_json_run(ngx_http_retry_chain_tree_t *tree,
     cJSON *runs, ngx_http_retry_chain_zone_t *zone,
     ngx_http_retry_chain_run_entry_t *entry);
@@ -119,7 +119,7 @@ ngx_http_retry_chain_json_zone(ngx_http_retry_chain_tree_t *tree,
     cJSON *zones, ngx_http_retry_chain_status_t *status, ngx_uint_t i)
 {
     cJSON                               *object, *steps, *step, *runs;
-    ngx_uint_t                           n, most;
+    ngx_uint_t                           n;
     ngx_http_retry_chain_zone_t         *zone;
     ngx_http_retry_chain_status_step_t  *s;
     ngx_http_retry_chain_status_zone_t  *z;
@@ -153,19 +153,14 @@ ngx_http_retry_chain_json_zone(ngx_http_retry_chain_tree_t *tree,
                                        NGX_HTTP_RETRY_CHAIN_STATUS_STEP, 1, s);
     }
 
-    /* an answer has so many runs at the most, whatever the configuration */
-
-    most = ngx_min(status->runs, NGX_HTTP_RETRY_CHAIN_STATUS_MAX_RUNS
-                                 / (i + 1));
-
     runs = ngx_http_retry_chain_tree_object(tree, object, "runs");
 
-    ngx_http_retry_chain_json_runs(tree, runs, "recent", zone,
-                                   &zone->sh->recent, most);
-    ngx_http_retry_chain_json_runs(tree, runs, "failed", zone,
-                                   &zone->sh->failed, most);
-    ngx_http_retry_chain_json_runs(tree, runs, "slow", zone,
-                                   &zone->sh->slow, most);
+    ngx_http_retry_chain_json_runs(tree, runs, "recent", status, zone,
+                                   &zone->sh->recent);
+    ngx_http_retry_chain_json_runs(tree, runs, "failed", status, zone,
+                                   &zone->sh->failed);
+    ngx_http_retry_chain_json_runs(tree, runs, "slow", status, zone,
+                                   &zone->sh->slow);
 }
 
 
@@ -362,8 +357,8 @@ ngx_http_retry_chain_json_times(ngx_http_retry_chain_tree_t *tree,
 
 static void
 ngx_http_retry_chain_json_runs(ngx_http_retry_chain_tree_t *tree,
-    cJSON *object, const char *key, ngx_http_retry_chain_zone_t *zone,
-    ngx_http_retry_chain_ring_t *ring, ngx_uint_t most)
+    cJSON *object, const char *key, ngx_http_retry_chain_status_t *status,
+    ngx_http_retry_chain_zone_t *zone, ngx_http_retry_chain_ring_t *ring)
 {
     cJSON                             *runs;
     ngx_uint_t                         i;
@@ -371,9 +366,11 @@ ngx_http_retry_chain_json_runs(ngx_http_retry_chain_tree_t *tree,
 
     runs = ngx_http_retry_chain_tree_array(tree, object, key);
 
-    for (i = 0; i < ring->size && i < most; i++) {
+    for (i = 0; i < ring->size && i < status->runs && status->left; i++) {
+
         if (ngx_http_retry_chain_ring_read(ring, i, &entry) == NGX_OK) {
             ngx_http_retry_chain_json_run(tree, runs, zone, &entry);
+            status->left--;
         }
     }
 }

@@ -151,7 +151,7 @@ sums();
     my $attempts = step('r', 'a')->{attempts};
     my $runs = zone('r')->{runs}{recent};
 
-    my $s = later('/r/wait/30', a => '500', b => 'sleep=0.3 200');
+    my $s = later('/r/wait/30', a => '500', b => 'sleep=' . 0.4 * Ways::Nginx::slow() . ' 200');
 
     ok(until_is(sub { step('r', 'b')->{in_flight} }, 1), 'one is in flight');
     ok(reload(server => 'location = /status { access_log off;'
