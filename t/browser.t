@@ -55,7 +55,7 @@ if ($ENV{SHOTS}) {
     }
 
     place('api', 'retry_chain proxy1; retry_chain proxy2 rate=20r/s burst=9;'
-                 . 'retry_chain proxy3 wait=500ms; retry_chain_success 200;'
+                 . 'retry_chain proxy3 wait=1500ms; retry_chain_success 200;'
                  . 'retry_chain_retry http_503 attempts=2 interval=100ms;'
                  . 'retry_chain_timeout 20s;', left => 0,
           zone => 'retry_chain_zone vendor 1m;');

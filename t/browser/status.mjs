@@ -681,7 +681,7 @@ await page.setViewportSize({ width: 1280, height: 900 });
 
 if (shots) {
     const api = chain(page, '/api/');
-    const stop = Date.now() + 150000;
+    const stop = Date.now() + 120000;
 
     for (let i = 0; Date.now() < stop; i++) {
         const many = 3 + Math.round(3 * Math.sin(i / 9) + Math.random() * 3);
@@ -690,28 +690,29 @@ if (shots) {
             const pause = 'sleep=' + (Math.random() * 0.06).toFixed(3) + ' ';
             const bad = Math.random();
 
-            ask(`/api/prices/${i}${n}`, bad < 0.04
+            ask(`/api/prices/${i}${n}`, bad < 0.02
                 ? { a: pause + '500', b: '502', c: pause + '504' }
-                : bad < 0.2 ? { a: pause + '429 / Retry-After: 2' }
-                : bad < 0.3 ? { a: '503 | 200', b: pause + '200' }
-                : { a: pause + '200', b: pause + '200', c: '200' });
+                : bad < 0.08 ? { a: pause + '500', b: pause + '200' }
+                : bad < 0.2 ? { a: '503 | ' + pause + '200' }
+                : { a: pause + '200' }).catch(() => 0);
         }
 
         await new Promise(done => setTimeout(done, 900));
     }
 
-    await ask('/api/orders/4711', { a: '429 / Retry-After: 40', b: '503 | 500',
-                                    c: 'sleep=0.2 200' });
-    await page.setViewportSize({ width: 1280, height: 830 });
+    await ask('/api/orders/4711', { a: '503 | 500', c: 'sleep=0.2 200',
+                                    b: 'sleep=0.1 429 / Retry-After: 40' });
+    await until(async () => await row(api, '/api/orders/4711').count() === 1);
+    await page.emulateMedia({ colorScheme: 'light', reducedMotion: 'reduce' });
+    await page.setViewportSize({ width: 1280, height: 840 });
     await row(api, '/api/orders/4711').click();
     await page.mouse.move(0, 0);
     await page.evaluate(() => scrollTo(0, 0));
     await page.locator('section[data-zone=vendor]').evaluate(e => {
         e.scrollIntoView();
-        scrollBy(0, 12);
     });
-    ask('/api/wait', { a: '500', b: '500' });
-    await new Promise(done => setTimeout(done, 100));
+    ask('/api/stock', { a: '500' }).catch(() => 0);
+    await until(() => api.getByText('1 waiting now').isVisible());
     await shot(page, 'status');
 }
 
