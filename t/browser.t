@@ -19,6 +19,11 @@ my $missing = !$browser ? 'chromium' : !$node ? 'node'
               : !-d "$FindBin::Bin/browser/node_modules/playwright-core"
               ? 'playwright-core' : '';
 
+if ($ENV{TEST_NGINX_USE_VALGRIND}) {
+    print "1..0 # SKIP valgrind: t/status.t has the same requests\n";
+    exit;
+}
+
 if ($missing) {
     die "no $missing: t/util/setup.sh test\n" if $ENV{TEST_BROWSER};
 
@@ -32,6 +37,7 @@ place('v', 'retry_chain a b; retry_chain c wait=300ms;'
 place('v/other', 'retry_chain b; retry_chain_start rotate;', left => 0);
 place('wait', 'retry_chain a; retry_chain b wait=6s;', left => 0);
 place('limited', 'retry_chain a rate=auto; retry_chain @last;', left => 0);
+place('fail', 'retry_chain a; retry_chain_limited fail;', left => 0);
 place('dry', 'retry_chain a b; retry_chain_dry_run on;', left => 0);
 place('none', 'retry_chain a;', left => 0,
       zone => 'retry_chain_zone none 128k history=0;');

@@ -583,6 +583,25 @@ await ask('/v/' + 'long'.repeat(200));
 // ---- sizes and colours ------------------------------------------------------
 
 await ask('/v/limits', { b: '429 / Retry-After: 45', a: '500' });
+await ask('/v/skip', { a: '500' });
+await page.mouse.move(0, 0);
+await until(async () => await row(v, '/v/skip').count() === 1);
+await row(v, '/v/skip').click();
+is([await visited(v), await walked(v)],
+   [['0', '2'], ['-1 0', '0 2', '2 good']],
+   'replay: a limited step is passed over');
+
+{
+    const f = chain(page, '/fail/');
+
+    await ask('/fail/1', { a: '429 / Retry-After: 60' });
+    await ask('/fail/2');
+    await until(async () => await row(f, '/fail/2').count() === 1);
+    await row(f, '/fail/2').click();
+    is([await walked(f), await end(f)], [['-1 fail'], ['failure']],
+       'replay: a run without an attempt');
+}
+
 await row(v, '/v/saved').click();
 
 const colours = {};
@@ -704,15 +723,13 @@ if (shots) {
                                     b: 'sleep=0.1 429 / Retry-After: 40' });
     await until(async () => await row(api, '/api/orders/4711').count() === 1);
     await page.emulateMedia({ colorScheme: 'light', reducedMotion: 'reduce' });
-    await page.setViewportSize({ width: 1280, height: 840 });
+    await page.setViewportSize({ width: 1280, height: 880 });
     await row(api, '/api/orders/4711').click();
     await page.mouse.move(0, 0);
     await page.evaluate(() => scrollTo(0, 0));
     await page.locator('section[data-zone=vendor]').evaluate(e => {
         e.scrollIntoView();
     });
-    ask('/api/stock', { a: '500' }).catch(() => 0);
-    await until(() => api.getByText('1 waiting now').isVisible());
     await shot(page, 'status');
 }
 
