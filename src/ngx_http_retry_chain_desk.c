@@ -108,6 +108,10 @@ ngx_http_retry_chain_desk_sum(ngx_http_retry_chain_desks_t *desks,
 
     n = 0;
 
+    if (cell >= desks->cells) {
+        return 0;
+    }
+
     for (desk = desks->desks; desk; desk = desk->next) {
 
         if (desk->cells[cell] && ngx_http_retry_chain_desk_alive(desk)) {

@@ -49,7 +49,7 @@ ngx_http_retry_chain_desk_t *ngx_http_retry_chain_desk_take_locked(
 /* 1 if the worker of the desk is there */
 ngx_uint_t ngx_http_retry_chain_desk_alive(ngx_http_retry_chain_desk_t *desk);
 
-/* the sum of a cell over all workers that are there */
+/* the sum of a cell over all workers that are there, 0 of the last one */
 ngx_uint_t ngx_http_retry_chain_desk_sum(ngx_http_retry_chain_desks_t *desks,
     ngx_uint_t cell);
 

@@ -16,6 +16,10 @@
 #define NGX_HTTP_RETRY_CHAIN_MIN_KEPT  4
 #define NGX_HTTP_RETRY_CHAIN_MAX_KEPT  64
 
+/* the part of the zone for desks that are made in advance */
+
+#define NGX_HTTP_RETRY_CHAIN_DESKS      8
+
 /* the most nodes whose attempts in flight or runs that wait are known */
 
 #define NGX_HTTP_RETRY_CHAIN_MAX_CELLS  512
@@ -25,7 +29,8 @@ static ngx_int_t ngx_http_retry_chain_zone_create(ngx_log_t *log,
     ngx_http_retry_chain_zone_t *zone, size_t size);
 static ngx_int_t ngx_http_retry_chain_zone_rings(
     ngx_http_retry_chain_zone_t *zone, size_t size);
-static void ngx_http_retry_chain_zone_desks(ngx_http_retry_chain_zone_t *zone);
+static void ngx_http_retry_chain_zone_desks(ngx_http_retry_chain_zone_t *zone,
+    size_t size);
 static ngx_int_t ngx_http_retry_chain_zone_nodes(ngx_log_t *log,
     ngx_http_retry_chain_zone_t *zone);
 static ngx_http_retry_chain_node_t *ngx_http_retry_chain_zone_find(
@@ -84,7 +89,7 @@ ngx_http_retry_chain_zone_init(ngx_shm_zone_t *shm_zone, void *data)
 
     rc = ngx_http_retry_chain_zone_nodes(log, zone);
 
-    ngx_http_retry_chain_zone_desks(zone);
+    ngx_http_retry_chain_zone_desks(zone, shm_zone->shm.size);
 
     ngx_shmtx_unlock(&zone->shpool->mutex);
 
@@ -176,20 +181,26 @@ ngx_http_retry_chain_zone_rings(ngx_http_retry_chain_zone_t *zone, size_t size)
 
 /*
  * Two for each worker and some for processes that only begin like one, so that
- * none is missing after a reload; with more of them a worker makes its own.
+ * none is missing after a reload, but an eighth of the zone at the most; with
+ * more of them a worker makes its own.
  */
 
 static void
-ngx_http_retry_chain_zone_desks(ngx_http_retry_chain_zone_t *zone)
+ngx_http_retry_chain_zone_desks(ngx_http_retry_chain_zone_t *zone, size_t size)
 {
+    ngx_uint_t        n, most;
     ngx_core_conf_t  *ccf;
 
     ccf = (ngx_core_conf_t *) ngx_get_conf(zone->cycle->conf_ctx,
                                            ngx_core_module);
 
-    (void) ngx_http_retry_chain_desk_make_locked(zone->shpool,
-                                     &zone->sh->desks,
-                                     2 * ngx_max(ccf->worker_processes, 1) + 2);
+    n = 2 * ngx_max(ccf->worker_processes, 1) + 2;
+    most = size / NGX_HTTP_RETRY_CHAIN_DESKS
+           / (sizeof(ngx_http_retry_chain_desk_t)
+              + zone->sh->desks.cells * sizeof(uint32_t));
+
+    (void) ngx_http_retry_chain_desk_make_locked(zone->shpool, &zone->sh->desks,
+                                                 ngx_min(n, most));
 }
 
 

@@ -105,6 +105,14 @@ is(calls(ask('limits', 'GET', '1=200 2=200')), '200: 2:200',
 is(calls(ask('limits', 'GET', '1=200 2=429 3=429')),
    '200: 2:429 3:429 1:200', 'limits: the first to be free is waited for');
 
+{
+    my $r = ask('limits', 'GET', '', uri => '/retry_chain?format=prometheus');
+
+    complete($r);
+    like($r->{body}, qr/^nginx_retry_chain_runs_total\{zone="vendor",chain="server \/",result="success"\} 3$/m,
+         'limits: the status');
+}
+
 
 ## status.conf
 
