@@ -32,7 +32,7 @@ static void ngx_http_retry_chain_html_digest(u_char *to, const char *begin,
     const char *end);
 
 
-static u_char  ngx_http_retry_chain_page[] = {
+static const u_char  ngx_http_retry_chain_page[] = {
 #include "ngx_http_retry_chain_status.html.h"
     0
 };
@@ -91,7 +91,7 @@ ngx_http_retry_chain_status_html(ngx_http_request_t *r,
         return NULL;
     }
 
-    b->pos = ngx_http_retry_chain_page;
+    b->pos = (u_char *) ngx_http_retry_chain_page;
     b->last = b->pos + sizeof(ngx_http_retry_chain_page) - 1;
     b->memory = 1;
 
@@ -148,12 +148,11 @@ ngx_http_retry_chain_html_digest(u_char *to, const char *begin,
     u_char      digest[NGX_HTTP_RETRY_CHAIN_SHA256_LEN];
     ngx_str_t   encoded, sum;
 
-    p = (u_char *) ngx_strstr(ngx_http_retry_chain_page, begin);
-    p = p ? p + ngx_strlen(begin) : ngx_http_retry_chain_page;
-
+    p = (u_char *) ngx_strstr(ngx_http_retry_chain_page, begin)
+        + ngx_strlen(begin);
     last = (u_char *) ngx_strstr(p, end);
 
-    ngx_http_retry_chain_sha256(digest, p, last ? last - p : 0);
+    ngx_http_retry_chain_sha256(digest, p, last - p);
 
     sum.data = digest;
     sum.len = sizeof(digest);

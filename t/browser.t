@@ -37,6 +37,7 @@ place('v', 'retry_chain a b; retry_chain c wait=300ms;'
 place('v/other', 'retry_chain b; retry_chain_start rotate;', left => 0);
 place('wait', 'retry_chain a; retry_chain b wait=6s;', left => 0);
 place('limited', 'retry_chain a rate=auto; retry_chain @last;', left => 0);
+place('fixed', 'retry_chain a rate=30r/m burst=2;', left => 0);
 place('fail', 'retry_chain a; retry_chain_limited fail;', left => 0);
 place('dry', 'retry_chain a b; retry_chain_dry_run on;', left => 0);
 place('none', 'retry_chain a;', left => 0,

@@ -389,7 +389,15 @@ is([await visited(v), await v.locator('.one').isVisible()], [[], false],
 
 // ---- limits and waits -------------------------------------------------------
 
+is(await chain(page, '/fixed/').locator('[data-node] .state').textContent(),
+   'free, 0.5/s', 'a rate');
+
 {
+    for (let i = 0; i < 6; i++) {
+        await ask('/limited/ok/' + i);
+        await new Promise(done => setTimeout(done, 20));
+    }
+
     await ask('/limited/1', { a: '429 / Retry-After: 60' });
 
     const l = chain(page, '/limited/');
@@ -397,6 +405,12 @@ is([await visited(v), await v.locator('.one').isVisible()], [[], false],
 
     ok(await until(async () => /^limited, /.test(await state.textContent())),
        'a limited step');
+    is(await state.textContent().then(text => /, ([\d.]+)\/s learned$/
+                                              .exec(text)?.[1]),
+       String(find(find((await json()).zones, 'limited').steps, 'a').rate),
+       'a learned rate');
+    ok(/limited until \d\d:\d\d:\d\d$/.test(await l.locator(
+           '[data-node="0"] > title').textContent()), 'the time, as a title');
 
     const left = async () => number(/limited, ([\d.]+) s/
                                     .exec(await state.textContent())[1]);
@@ -408,7 +422,7 @@ is([await visited(v), await v.locator('.one').isVisible()], [[], false],
                  .locator('.limited').count(), 1, 'the zone shows it, too');
 
     const parked = ask('/wait/1', { a: '500' }).catch(() => null);
-    const gone = ask('/wait/2', { a: '500' }, { leave: 3000 }).catch(() => 0);
+    const gone = ask('/wait/2', { a: '500' }, { leave: 4000 }).catch(() => 0);
     const w = chain(page, '/wait/');
 
     ok(await until(async () => await w.locator('[data-fact=waiting]')
@@ -656,6 +670,32 @@ for (const scheme of ['light', 'dark']) {
 
 ok(colours.light.back !== colours.dark.back, 'dark is not light');
 await page.setViewportSize({ width: 1280, height: 900 });
+
+
+// ---- a new configuration ----------------------------------------------------
+
+await page.route('**/*format=json*', async route => {
+    const reply = await route.fetch();
+    const all = await reply.json();
+    const plan = find(all.chains, 'server /v/').plan;
+
+    plan.steps.push({ name: 'b', wait: 90, timeout: 2 });
+    all.chains = all.chains.filter(c => c.name !== 'server /dry/');
+    find(find(all.zones, 'v').steps, 'a').probing = 1;
+    await route.fulfill({ response: reply, json: all });
+});
+
+ok(await until(async () => await v.locator('[data-node]').count() === 4),
+   'a chain that has changed is drawn anew');
+is([await v.getAttribute('open'), await chain(page, '/dry/').count(),
+    await v.getByText('wait 1 min 30 s').count()], ['', 0, 1],
+   'it stays unfolded; one that is gone is gone');
+is(await v.locator('[data-node="0"] .state').textContent(), 'probing',
+   'a step that is being tried');
+await page.unroute('**/*format=json*');
+ok(await until(async () => await v.locator('[data-node]').count() === 3
+                           && await chain(page, '/dry/').count() === 1),
+   'and back');
 
 
 // ---- hidden, and out of reach -----------------------------------------------
