@@ -15,6 +15,7 @@ typedef struct {
     ngx_str_t                     type;      /* as in Accept */
     ngx_str_t                     content_type;
     ngx_http_retry_chain_view_pt  view;
+    ngx_uint_t                    constant;  /* needs no snapshot */
 } ngx_http_retry_chain_format_t;
 
 
@@ -25,8 +26,6 @@ static ngx_http_retry_chain_format_t *ngx_http_retry_chain_status_negotiate(
     ngx_http_request_t *r);
 static ngx_int_t ngx_http_retry_chain_status_send(ngx_http_request_t *r,
     ngx_http_retry_chain_format_t *format, ngx_chain_t *out);
-static ngx_int_t ngx_http_retry_chain_status_header(ngx_http_request_t *r,
-    ngx_str_t *name, ngx_str_t *value);
 
 static ngx_uint_t ngx_http_retry_chain_status_runs(ngx_http_request_t *r);
 static void ngx_http_retry_chain_status_zone(
@@ -46,19 +45,24 @@ static ngx_http_retry_chain_format_t  ngx_http_retry_chain_formats[] = {
     { ngx_string("json"),
       ngx_string("application/json"),
       ngx_string("application/json"),
-      ngx_http_retry_chain_status_json },
+      ngx_http_retry_chain_status_json, 0 },
 
     { ngx_string("openmetrics"),
       ngx_string("application/openmetrics-text"),
       ngx_string("application/openmetrics-text; version=1.0.0; charset=utf-8"),
-      ngx_http_retry_chain_status_openmetrics },
+      ngx_http_retry_chain_status_openmetrics, 0 },
 
     { ngx_string("prometheus"),
       ngx_string("text/plain"),
       ngx_string("text/plain; version=0.0.4; charset=utf-8"),
-      ngx_http_retry_chain_status_prometheus },
+      ngx_http_retry_chain_status_prometheus, 0 },
 
-    { ngx_null_string, ngx_null_string, ngx_null_string, NULL }
+    { ngx_string("html"),
+      ngx_string("text/html"),
+      ngx_string("text/html; charset=utf-8"),
+      ngx_http_retry_chain_status_html, 1 },
+
+    { ngx_null_string, ngx_null_string, ngx_null_string, NULL, 0 }
 };
 
 
@@ -111,9 +115,13 @@ ngx_http_retry_chain_status_handler(ngx_http_request_t *r)
         return NGX_HTTP_BAD_REQUEST;
     }
 
-    status = ngx_http_retry_chain_status_snapshot(r);
-    if (status == NULL) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    status = NULL;
+
+    if (!format->constant) {
+        status = ngx_http_retry_chain_status_snapshot(r);
+        if (status == NULL) {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
     }
 
     out = format->view(r, status);
@@ -250,7 +258,7 @@ ngx_http_retry_chain_status_send(ngx_http_request_t *r,
 }
 
 
-static ngx_int_t
+ngx_int_t
 ngx_http_retry_chain_status_header(ngx_http_request_t *r, ngx_str_t *name,
     ngx_str_t *value)
 {
@@ -445,6 +453,10 @@ ngx_http_retry_chain_status_conf(ngx_conf_t *cf, ngx_command_t *cmd,
 
     if (clcf->handler == ngx_http_retry_chain_status_handler) {
         return "is duplicate";
+    }
+
+    if (ngx_http_retry_chain_status_html_init(cf) != NGX_OK) {
+        return NGX_CONF_ERROR;
     }
 
     clcf->handler = ngx_http_retry_chain_status_handler;

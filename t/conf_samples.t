@@ -51,7 +51,7 @@ my @files = sort glob("$root/conf/*.conf");
 is(join(' ', map { s{.*/}{}r } @files),
    'api-keys.conf demo-proxies.conf demo-vendor.conf demo.conf'
    . ' last-resort.conf limits.conf rest.conf seed.conf'
-   . ' state-machine.conf',
+   . ' state-machine.conf status.conf',
    'no sample without a test');
 
 for my $file (@files) {
@@ -69,7 +69,7 @@ loads('seed-rules', $seed);
 
 my @ways = backends();
 my %server = map { $_ => run($_, read_file("$root/conf/$_.conf")) }
-             qw(seed rest api-keys last-resort limits state-machine);
+             qw(seed rest api-keys last-resort limits state-machine status);
 
 # the value of a map that "if" has used before is kept, unless it is volatile
 
@@ -77,6 +77,10 @@ my $text = read_file("$root/conf/api-keys.conf");
 $text =~ s/(map \$retry_chain_upstream \$vendor_key \{\n)/$1volatile;\n/;
 $text =~ s/(location \/ \{\n)/$1if (\$vendor_key = none) { return 500; }\n/;
 $server{volatile} = run('volatile', $text);
+
+$text = read_file("$root/conf/status.conf");
+$text =~ s/allow +127\.0\.0\.1;\n//;
+$server{elsewhere} = run('elsewhere', $text);
 
 my $demo = spawn("$dir/demo.out", "$root/t/util/demo.sh");
 
@@ -112,6 +116,33 @@ is(calls(ask('limits', 'GET', '1=200 2=429 3=429')),
     like($r->{body}, qr/^nginx_retry_chain_runs_total\{zone="vendor",chain="server \/",result="success"\} 3$/m,
          'limits: the status');
 }
+
+
+## status.conf
+
+is(calls(ask('status', 'GET', '1=500 2=200', uri => '/a?key=secret')),
+   '200: 1:500 2:200', 'status: a run');
+
+for my $case (['text/html,*/*;q=0.8', 'text/html', qr/<!DOCTYPE html>/],
+              ['application/openmetrics-text,text/plain;q=0.5',
+               'application/openmetrics-text',
+               qr/_runs_total\{zone="vendor",chain="server \/",result="success"\} 1\n/],
+              ['application/json', 'application/json', qr/"uri":"\/a",/])
+{
+    my ($accept, $type, $like) = @$case;
+
+    $r = ask('status', 'GET', '', uri => '/retry_chain',
+             headers => "Accept: $accept\r\n");
+    complete($r);
+    like($r->{headers}, qr/^Content-Type: \Q$type\E/m, "status: $type");
+    like($r->{body}, $like, 'status: it tells of the run');
+    unlike($r->{body}, qr/key=secret/, 'status: not of its query string');
+}
+
+$r = ask('elsewhere', 'GET', '', uri => '/retry_chain');
+complete($r);
+like($r->{headers}, qr/^HTTP\/1\.1 403 /, 'status: not for everybody');
+unlike($r->{body}, qr/vendor|proxy/, 'status: who get nothing');
 
 
 ## rest.conf

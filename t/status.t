@@ -9,6 +9,7 @@ use warnings;
 use FindBin;
 use lib "$FindBin::Bin/lib";
 
+use Digest::SHA qw(sha256_base64);
 use JSON::PP;
 use Test::More;
 use Time::HiRes qw(sleep);
@@ -297,6 +298,7 @@ for my $method (qw(POST PUT DELETE OPTIONS PATCH TRACE)) {
 my $j = 'application/json';
 my $p = 'text/plain; version=0.0.4; charset=utf-8';
 my $o = 'application/openmetrics-text; version=1.0.0; charset=utf-8';
+my $h = 'text/html; charset=utf-8';
 
 for my $case (
     ['', $j],
@@ -316,24 +318,59 @@ for my $case (
      . 'application/openmetrics-text;version=0.0.1;q=0.4,'
      . 'text/plain;version=0.0.4;q=0.3,*/*;q=0.2', $o],
     ['image/png', $j],
-    ['text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8', $j],
+    ['text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8', $h],
+    ['text/html;q=0.5, text/plain;q=0.6', $p],
     [',;q=,/;;q=1,text/plain;q=2', $p],
     ["image/png\r\nAccept: text/plain", $p],
 ) {
     my ($accept, $type) = @$case;
-    my $h = length $accept ? "Accept: $accept\r\n" : '';
+    my $line = length $accept ? "Accept: $accept\r\n" : '';
 
-    is($n->ask(get('/status', $h))->{h}{'content-type'}[0], $type,
+    is($n->ask(get('/status', $line))->{h}{'content-type'}[0], $type,
        'Accept: ' . $accept =~ s/\r\n/ | /r);
 }
 
-for my $case (['json', $j], ['prometheus', $p], ['openmetrics', $o]) {
+for my $case (['json', $j], ['prometheus', $p], ['openmetrics', $o],
+              ['html', $h])
+{
     is($n->ask(get("/status?format=$case->[0]", "Accept: text/plain\r\n"))
        ->{h}{'content-type'}[0], $case->[1], "format=$case->[0]");
 }
 
 is($n->ask(get('/status?format=xml'))->{status}, 400, 'an unknown format');
 is($n->ask(get('/status?format='))->{status}, 400, 'an empty one');
+
+
+# ---- the page ---------------------------------------------------------------
+
+{
+    my $x = $n->ask(get('/status?format=html'));
+    my $y = $n->ask("HEAD /status?format=html HTTP/1.1\r\nHost: a\r\n"
+                    . "Connection: close\r\n\r\n");
+    my ($script) = $x->{body} =~ m{<script>(.*)</script>}s;
+    my ($style) = $x->{body} =~ m{<style>(.*)</style>}s;
+    my $policy = $x->{h}{'content-security-policy'}[0];
+
+    like($policy, qr/^default-src 'none'; /, 'the page: its policy');
+    unlike($policy, qr/unsafe/, 'it is strict');
+    like($policy, qr/ script-src 'sha256-\Q@{[ sha256_base64($script) ]}\E=';/,
+         'the digest of its script');
+    like($policy, qr/ style-src 'sha256-\Q@{[ sha256_base64($style) ]}\E=';/,
+         'and of its style');
+    is(join(', ', map { $x->{h}{$_}[0] // '' }
+            qw(cache-control x-content-type-options referrer-policy
+               x-frame-options)),
+       'no-store, nosniff, no-referrer, DENY', 'its other headers');
+    is($y->{h}{'content-length'}[0], length $x->{body}, 'HEAD');
+    is($y->{body}, '', 'without the page');
+
+    open my $in, '<', "$FindBin::Bin/../src/ngx_http_retry_chain_status.html"
+        or die;
+    is($x->{body}, join('', map { s/^ *//r } <$in>),
+       'it is what its source says');
+    unlike($x->{body}, qr{\b(?:src|href)\s*=\s*["']?(?!data:|")|https?://(?!www\.w3\.org/)|innerHTML|insertAdjacent|\beval\b},
+           'nothing is loaded from elsewhere');
+}
 
 
 # ---- Prometheus -------------------------------------------------------------

@@ -77,7 +77,7 @@ arguments=(
 # configure, if anything that it depends on changed
 
 stamp=$({ printf '%s\n' "$kind" "${arguments[@]}"
-          cat "$top/config" "$0"
+          cat "$top/config" "$top/src/config.make" "$0"
           cd "$src"
           find . -path ./objs -prune -o -type f -printf '%p %s %T@\n' | sort
         } | sha1sum)

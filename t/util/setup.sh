@@ -3,7 +3,8 @@
 #
 #   t/util/setup.sh build|demo|test|bench|newer ...
 #                                   packages, as root or by sudo
-#   t/util/setup.sh npm             the packages of t/step-functions, as any user
+#   t/util/setup.sh npm             the packages of t/browser, t/step-functions,
+#                                   as any user
 #   t/util/setup.sh source [DIR]    the source of the installed nginx, into DIR,
 #                                   as any user
 #   t/util/setup.sh archive         print where this system's Debian comes from
@@ -21,9 +22,9 @@ build="gcc libc6-dev make nginx nginx-dev libcjson-dev"
 demo="$build curl"
 test="$build curl perl procps psmisc openssl nghttp2-client valgrind libc6-dbg
       clang clang-tidy libclang-rt-14-dev cppcheck libtest-nginx-perl
-      libnginx-mod-http-echo prometheus"
+      libnginx-mod-http-echo prometheus chromium"
 
-# node and npm often come from elsewhere
+# node and npm often come from elsewhere, then they are not Debian's
 
 if ! command -v npm >/dev/null || ! command -v node >/dev/null; then
     test="$test nodejs npm"
@@ -31,6 +32,7 @@ fi
 
 bench="$build curl wrk valgrind libc6-dbg linux-perf nghttp2-client
        libnginx-mod-http-lua"
+
 newer="$test debootstrap"
 
 from_unstable="libtest-nginx-perl"
@@ -322,22 +324,31 @@ nginx_source()
 }
 
 
-# with the versions, and the sums, of the lock file
+# npm_packages FOLDER...: with the versions, and the sums, of their lock files.
+# Only the tests of that folder need them, and skip without.
 
 npm_packages()
 {
-    local dir=$top/t/step-functions
-    local lock=$dir/package-lock.json stamp=$dir/node_modules/.installed
-
-    cmp -s "$lock" "$stamp" && return
+    local dir
 
     command -v npm >/dev/null || die "no npm here: $self test"
 
-    say "installing the packages of ${dir#"$top/"}"
-    cd "$dir"
-    retry npm ci >&2 \
-        || die "could not install the packages of ${dir#"$top/"}"
-    cp "$lock" "$stamp"
+    for dir; do
+        cd "$top/$dir"
+        cmp -s package-lock.json node_modules/.installed && continue
+
+        say "installing the packages of $dir"
+
+        if retry npm ci --ignore-scripts --no-audit --no-fund \
+                 --loglevel=error >&2
+        then
+            cp package-lock.json node_modules/.installed
+
+        else
+            say "npm could not install what $dir needs:" \
+                "the tests that need it are skipped"
+        fi
+    done
 }
 
 
@@ -351,7 +362,7 @@ case "${1-}" in
         ;;
 
     npm)
-        npm_packages
+        npm_packages t/step-functions t/browser
         ;;
 
     archive)

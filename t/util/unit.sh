@@ -63,7 +63,7 @@ pure=()
 libs=-lcjson
 
 for room in learn phase pace budget plan json condition walk policy count ring \
-            text hint machine; do
+            text sha256 hint machine; do
     pure+=($prefix$room.c $prefix${room}_*.c)
 done
 
