@@ -298,28 +298,29 @@ ngx_http_retry_chain_lend_state(ngx_http_request_t *r, ngx_http_request_t *sr,
 static void
 ngx_http_retry_chain_lend_contexts(void **to, void **from)
 {
-    ngx_uint_t  i, last;
+    ngx_uint_t  i, n;
 
-    for (i = 0; i < ngx_http_max_module; i = last) {
+    for (n = ngx_http_max_module; n >= 8; n -= 8) {
 
-        last = ngx_min(i + 8, ngx_http_max_module);
-
-        if (last - i == 8
-            && ((uintptr_t) from[i] | (uintptr_t) from[i + 1]
-                | (uintptr_t) from[i + 2] | (uintptr_t) from[i + 3]
-                | (uintptr_t) from[i + 4] | (uintptr_t) from[i + 5]
-                | (uintptr_t) from[i + 6] | (uintptr_t) from[i + 7]) == 0)
+        if ((uintptr_t) from[0] | (uintptr_t) from[1]
+            | (uintptr_t) from[2] | (uintptr_t) from[3]
+            | (uintptr_t) from[4] | (uintptr_t) from[5]
+            | (uintptr_t) from[6] | (uintptr_t) from[7])
         {
-            continue;
+            for (i = 0; i < 8; i++) {
+                if (to[i] == NULL) {
+                    to[i] = from[i];
+                }
+            }
         }
 
-        while (i < last) {
+        to += 8;
+        from += 8;
+    }
 
-            if (to[i] == NULL) {
-                to[i] = from[i];
-            }
-
-            i++;
+    for (i = 0; i < n; i++) {
+        if (to[i] == NULL) {
+            to[i] = from[i];
         }
     }
 }

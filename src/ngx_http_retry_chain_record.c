@@ -93,26 +93,6 @@ ngx_http_retry_chain_record_add(ngx_http_retry_chain_run_t *run,
 }
 
 
-void
-ngx_http_retry_chain_record_next(ngx_http_retry_chain_run_t *run,
-    ngx_http_retry_chain_record_t *record)
-{
-    ngx_http_retry_chain_verdict_t  *verdict;
-
-    verdict = &run->verdict;
-
-    record->outcome.json = verdict->json;
-
-    if (verdict->retry) {
-        record->next = verdict->same ? NGX_HTTP_RETRY_CHAIN_NEXT_SAME
-                                     : NGX_HTTP_RETRY_CHAIN_NEXT_STEP;
-        return;
-    }
-
-    record->next = verdict->result;
-}
-
-
 ngx_uint_t
 ngx_http_retry_chain_record_states(ngx_http_retry_chain_run_t *run,
     ngx_uint_t first, ngx_http_upstream_state_t **state)
@@ -407,17 +387,6 @@ ngx_http_retry_chain_record_attempts(ngx_http_retry_chain_run_t *run)
 
 
 void
-ngx_http_retry_chain_record_state(ngx_http_retry_chain_run_t *run,
-    ngx_http_retry_chain_state_e state)
-{
-    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, run->request->connection->log, 0,
-                   "retry chain state: %d -> %d", run->state, state);
-
-    run->state = state;
-}
-
-
-void
 ngx_http_retry_chain_record_timer(ngx_http_retry_chain_run_t *run,
     ngx_msec_t timer)
 {
@@ -430,7 +399,7 @@ ngx_http_retry_chain_record_timer(ngx_http_retry_chain_run_t *run,
 
 
 void
-ngx_http_retry_chain_record_untimer(ngx_http_retry_chain_run_t *run)
+ngx_http_retry_chain_record_calm(ngx_http_retry_chain_run_t *run)
 {
     if (run->event.timer_set) {
         ngx_del_timer(&run->event);

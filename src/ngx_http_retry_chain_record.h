@@ -108,16 +108,9 @@ struct ngx_http_retry_chain_run_s {
 };
 
 
-/* the one place that changes the state */
-void ngx_http_retry_chain_record_state(ngx_http_retry_chain_run_t *run,
-    ngx_http_retry_chain_state_e state);
-
 /* the event of the run fires after so many ms, not before */
 void ngx_http_retry_chain_record_timer(ngx_http_retry_chain_run_t *run,
     ngx_msec_t timer);
-
-/* the event of the run will not fire */
-void ngx_http_retry_chain_record_untimer(ngx_http_retry_chain_run_t *run);
 
 /* NULL if there is no memory */
 ngx_http_retry_chain_record_t *ngx_http_retry_chain_record_add(
@@ -162,10 +155,6 @@ off_t ngx_http_retry_chain_record_bytes(ngx_http_retry_chain_run_t *run,
 /* the result, NULL as long as it is not known */
 ngx_str_t *ngx_http_retry_chain_record_result(ngx_http_retry_chain_run_t *run);
 
-/* notes the verdict on an attempt */
-void ngx_http_retry_chain_record_next(ngx_http_retry_chain_run_t *run,
-    ngx_http_retry_chain_record_t *record);
-
 /* "status", "error", "timeout", "invalid header" or "aborted" */
 char *ngx_http_retry_chain_record_outcome(
     ngx_http_retry_chain_outcome_t *outcome);
@@ -174,6 +163,52 @@ char *ngx_http_retry_chain_record_outcome(
 /* the line of retry_chain_json that a reply has matched, or empty */
 ngx_str_t *ngx_http_retry_chain_record_rule(ngx_http_retry_chain_run_t *run,
     ngx_http_retry_chain_outcome_t *outcome);
+
+
+/* the one place that changes the state */
+
+static ngx_inline void
+ngx_http_retry_chain_record_state(ngx_http_retry_chain_run_t *run,
+    ngx_http_retry_chain_state_e state)
+{
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, run->request->connection->log, 0,
+                   "retry chain state: %d -> %d", run->state, state);
+
+    run->state = state;
+}
+
+
+/* called below */
+void ngx_http_retry_chain_record_calm(ngx_http_retry_chain_run_t *run);
+
+
+/* the event of the run will not fire */
+
+static ngx_inline void
+ngx_http_retry_chain_record_untimer(ngx_http_retry_chain_run_t *run)
+{
+    if (run->event.timer_set || run->event.posted) {
+        ngx_http_retry_chain_record_calm(run);
+    }
+}
+
+
+/* notes the verdict on an attempt */
+
+static ngx_inline void
+ngx_http_retry_chain_record_next(ngx_http_retry_chain_run_t *run,
+    ngx_http_retry_chain_record_t *record)
+{
+    ngx_http_retry_chain_verdict_t  *verdict;
+
+    verdict = &run->verdict;
+
+    record->outcome.json = verdict->json;
+
+    record->next = !verdict->retry ? verdict->result
+                   : verdict->same ? NGX_HTTP_RETRY_CHAIN_NEXT_SAME
+                                   : NGX_HTTP_RETRY_CHAIN_NEXT_STEP;
+}
 
 
 extern ngx_str_t  ngx_http_retry_chain_result_names[];

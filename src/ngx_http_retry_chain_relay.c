@@ -25,7 +25,7 @@ static ngx_int_t ngx_http_retry_chain_body_filter(ngx_http_request_t *r,
 static ngx_int_t ngx_http_retry_chain_early_hints_filter(ngx_http_request_t *r);
 #endif
 static ngx_int_t ngx_http_retry_chain_relay_held(
-    ngx_http_retry_chain_attempt_t *at, ngx_chain_t **in);
+    ngx_http_retry_chain_attempt_t *at, ngx_chain_t *in);
 static ngx_int_t ngx_http_retry_chain_relay_call(
     ngx_http_retry_chain_attempt_t *at, ngx_chain_t *in);
 static ngx_int_t ngx_http_retry_chain_relay_header(
@@ -117,7 +117,6 @@ ngx_http_retry_chain_header_filter(ngx_http_request_t *r)
 static ngx_int_t
 ngx_http_retry_chain_body_filter(ngx_http_request_t *r, ngx_chain_t *in)
 {
-    ngx_int_t                        rc;
     ngx_http_retry_chain_attempt_t  *at;
 
     if (r == r->main) {
@@ -137,11 +136,7 @@ ngx_http_retry_chain_body_filter(ngx_http_request_t *r, ngx_chain_t *in)
     }
 
     if (at->holding) {
-        rc = ngx_http_retry_chain_relay_held(at, &in);
-
-        if (rc != NGX_OK) {
-            return rc == NGX_DONE ? NGX_OK : rc;
-        }
+        return ngx_http_retry_chain_relay_held(at, in);
     }
 
     if (at->relaying) {
@@ -308,24 +303,21 @@ ngx_http_retry_chain_relay_cached(ngx_http_request_t *r)
 }
 
 
-/*
- * A reply that is held back: NGX_OK if its verdict has fallen, "in" is what is
- * to be relayed or discarded then, NGX_DONE if there is nothing to be done.
- */
+/* until the verdict on a reply that is held back has fallen, nothing is sent */
 
 static ngx_int_t
 ngx_http_retry_chain_relay_held(ngx_http_retry_chain_attempt_t *at,
-    ngx_chain_t **in)
+    ngx_chain_t *in)
 {
     ngx_int_t            rc;
     ngx_http_request_t  *sr;
 
     sr = at->request;
 
-    rc = ngx_http_retry_chain_hold_take(at, in);
+    rc = ngx_http_retry_chain_hold_take(at, &in);
 
     if (rc == NGX_AGAIN || rc == NGX_ERROR) {
-        return rc == NGX_AGAIN ? NGX_DONE : NGX_ERROR;
+        return rc == NGX_AGAIN ? NGX_OK : NGX_ERROR;
     }
 
     at->holding = 0;
@@ -346,7 +338,7 @@ ngx_http_retry_chain_relay_held(ngx_http_retry_chain_attempt_t *at,
 
         at->discarded = at->held->body.len;
 
-        return NGX_OK;
+        return ngx_http_retry_chain_body_filter(sr, in);
     }
 
     sr->header_sent = 0;
@@ -359,12 +351,12 @@ ngx_http_retry_chain_relay_held(ngx_http_retry_chain_attempt_t *at,
 
     if (sr->main->header_only) {
         at->complete = 1;
-        return NGX_DONE;
+        return NGX_OK;
     }
 
-    *in = ngx_http_retry_chain_hold_give(at, *in);
+    in = ngx_http_retry_chain_hold_give(at, in);
 
-    return *in ? NGX_OK : NGX_ERROR;
+    return in ? ngx_http_retry_chain_body_filter(sr, in) : NGX_ERROR;
 }
 
 
