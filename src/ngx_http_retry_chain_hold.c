@@ -45,6 +45,18 @@ ngx_http_retry_chain_hold_able(ngx_http_request_t *sr, size_t max)
         return 0;
     }
 
+#if (NGX_HTTP_CACHE)
+
+    /* before 1.23 an empty cached reply came without an end */
+
+    if (sr->cached && sr->cache
+        && sr->cache->length == (off_t) sr->cache->body_start)
+    {
+        return 0;
+    }
+
+#endif
+
     if (headers->content_encoding && headers->content_encoding->value.len) {
         return 0;
     }

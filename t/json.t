@@ -363,6 +363,13 @@ for my $chain (qw(any unbuffered files)) {
        . "bad 1.2 GET /cached/bad/good?2\n", 'a failure is not cached, a success is');
 }
 
+for (1 .. 2) {
+    is(get('/cached/nothing_chunked/good?3')->{body}, '',
+       'an empty reply, from a cache, too');
+    is(access('/cached/nothing_chunked/good?3'),
+       '200 success [nothing_chunked] [200]', 'a success');
+}
+
 like($n->log(), qr/to "bad" failed: status 200 with \$\.error, retrying in 0 ms/,
      'the log has the rule');
 
