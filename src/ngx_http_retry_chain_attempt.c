@@ -364,6 +364,13 @@ ngx_http_retry_chain_attempt_done(ngx_http_request_t *sr, void *data,
         return rc;
     }
 
+    if (at->answered && rc <= NGX_OK) {
+
+        /* whatever became of a body that nobody wanted */
+
+        rc = at->answer;
+    }
+
     if (r->filter_finalize && rc == NGX_ERROR) {
 
         /* a filter has answered already, the request ends here */
@@ -385,7 +392,7 @@ ngx_http_retry_chain_attempt_done(ngx_http_request_t *sr, void *data,
     if (!at->judged) {
         ngx_http_retry_chain_attempt_judge(at);
 
-    } else if (at->holding && !c->error
+    } else if (at->holding && !at->answered && !c->error
                && rc != NGX_HTTP_CLIENT_CLOSED_REQUEST)
     {
         ngx_http_retry_chain_attempt_broken(at);

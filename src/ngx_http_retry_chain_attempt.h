@@ -48,6 +48,7 @@ struct ngx_http_retry_chain_attempt_s {
 
     ngx_http_retry_chain_outcome_t     outcome;
     ngx_int_t                          rc;          /* the attempt ended with */
+    ngx_int_t                          answer;      /* with "answered" */
     ngx_uint_t                         states;      /* first of its own */
     off_t                              discarded;   /* bytes */
     ngx_str_t                          named;       /* redirect to @location */
@@ -60,6 +61,7 @@ struct ngx_http_retry_chain_attempt_s {
     unsigned                           redirected:1;
     unsigned                           replaced:1;  /* by a filter */
     unsigned                           complete:1;  /* end of the body seen */
+    unsigned                           answered:1;  /* by a header alone */
     unsigned                           aio:1;       /* of the main request */
     unsigned                           done:1;
     unsigned                           error:1;     /* c->error at the end */

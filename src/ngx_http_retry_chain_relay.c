@@ -31,6 +31,8 @@ static ngx_int_t ngx_http_retry_chain_relay_call(
 static ngx_int_t ngx_http_retry_chain_relay_header(
     ngx_http_retry_chain_attempt_t *at);
 static ngx_uint_t ngx_http_retry_chain_relay_cached(ngx_http_request_t *r);
+static void ngx_http_retry_chain_relay_answered(
+    ngx_http_retry_chain_attempt_t *at, ngx_chain_t *in);
 static ngx_int_t ngx_http_retry_chain_relay_body(
     ngx_http_retry_chain_attempt_t *at, ngx_chain_t *in);
 static ngx_int_t ngx_http_retry_chain_discard_header(
@@ -314,6 +316,11 @@ ngx_http_retry_chain_relay_held(ngx_http_retry_chain_attempt_t *at,
 
     sr = at->request;
 
+    if (at->answered) {
+        ngx_http_retry_chain_discard(in);
+        return NGX_OK;
+    }
+
     rc = ngx_http_retry_chain_hold_take(at, &in);
 
     if (rc == NGX_AGAIN || rc == NGX_ERROR) {
@@ -345,18 +352,52 @@ ngx_http_retry_chain_relay_held(ngx_http_retry_chain_attempt_t *at,
 
     rc = ngx_http_retry_chain_relay_header(at);
 
-    if (rc == NGX_ERROR || rc > NGX_OK) {
+    if (rc == NGX_ERROR) {
         return NGX_ERROR;
     }
 
-    if (sr->main->header_only) {
-        at->complete = 1;
+    if (rc > NGX_OK || sr->main->header_only) {
+        at->holding = 1;
+        at->answered = 1;
+        at->answer = rc;
+        at->complete = sr->main->header_only;
+
+        ngx_http_retry_chain_relay_answered(at, in);
+
         return NGX_OK;
     }
 
     in = ngx_http_retry_chain_hold_give(at, in);
 
     return in ? ngx_http_retry_chain_body_filter(sr, in) : NGX_ERROR;
+}
+
+
+/*
+ * There is no body to be relayed, which comes too late for the upstream to see
+ * it: it goes on for a cache only, or is ended.
+ */
+
+static void
+ngx_http_retry_chain_relay_answered(ngx_http_retry_chain_attempt_t *at,
+    ngx_chain_t *in)
+{
+    ngx_http_upstream_t  *u;
+
+    u = at->request->upstream;
+
+    ngx_http_retry_chain_discard(in);
+
+    if (u == NULL || u->peer.connection == NULL) {
+        return;
+    }
+
+    if (u->buffering) {
+        u->pipe->downstream_error = 1;
+
+    } else if (!at->cut->posted) {
+        ngx_post_event(at->cut, &ngx_posted_events);
+    }
 }
 
 

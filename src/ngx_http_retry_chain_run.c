@@ -198,7 +198,7 @@ ngx_http_retry_chain_run_event_handler(ngx_event_t *ev)
     at = run->attempt;
 
     if (run->state != NGX_HTTP_RETRY_CHAIN_RUN_ATTEMPT
-        || at->done || at->relaying)
+        || at->done || (at->relaying && !at->answered))
     {
         return;
     }
@@ -207,7 +207,7 @@ ngx_http_retry_chain_run_event_handler(ngx_event_t *ev)
 
     ngx_http_retry_chain_record_timer(run, NGX_HTTP_RETRY_CHAIN_ABORT_TIME);
 
-    if (at->discarding) {
+    if (at->discarding || at->answered) {
         ngx_http_retry_chain_attempt_cut(at);
         return;
     }

@@ -49,6 +49,13 @@ ways(
     broken => sub { reply(200, $bad . '}', $json) },
     nothing => sub { reply(200, '', $json) },
     nothing_chunked => sub { chunked() },
+    tagged => sub { (reply(200, undef, $json, 'ETag: "g"',
+                           'Transfer-Encoding: chunked'), chunks(($good) x 9)) },
+    tagged_endless => sub { (reply(200, undef, $json, 'ETag: "g"',
+                                   'Transfer-Encoding: chunked'),
+                             [endless => chunks($good) =~ s/0\r\n\r\n$//r,
+                              0.02]) },
+    ranged => sub { reply(200, $good, $json, 'Accept-Ranges: bytes') },
     blanks => sub { reply(200, "  \n", $json) },
     deep => sub { reply(200, '[' x 5000 . ']' x 5000, $json) },
     large => sub { reply(200, $pad x 4 . $bad, $json) },
@@ -87,6 +94,13 @@ my %chains = (
     cached => 'retry_chain_json $.error; proxy_cache cache;'
               . 'proxy_cache_valid any 1m;'
               . 'proxy_cache_key $request_uri$retry_chain_upstream;',
+    small_cached => 'retry_chain_json $.error; retry_chain_json_buffer 2k;'
+                    . 'proxy_cache cache; proxy_cache_valid any 1m;'
+                    . 'proxy_cache_key small$request_uri;',
+    small_unbuffered => 'retry_chain_json $.error; retry_chain_json_buffer 2k;'
+                        . 'proxy_cache cache; proxy_cache_valid any 1m;'
+                        . 'proxy_cache_key unbuffered$request_uri;'
+                        . 'proxy_buffering off;',
     timeout => 'retry_chain_json $.error; retry_chain_timeout 300ms;',
     read => 'retry_chain_json $.error; proxy_read_timeout 200ms;',
     filters => 'retry_chain_json $.error; sub_filter y z; sub_filter_once off;'
@@ -363,7 +377,28 @@ for my $chain (qw(any unbuffered files)) {
        . "bad 1.2 GET /cached/bad/good?2\n", 'a failure is not cached, a success is');
 }
 
+# an answer without the body that was held back
+
+for my $case (split /\n/, <<'EOT') {
+small_cached tagged
+small_cached tagged
+small_unbuffered tagged_endless
+EOT
+
+    my ($chain, $way) = split ' ', $case;
+    my $uri = "/$chain/$way/good";
+    my $x = $n->until_logged(sub { $n->ask(
+                request('GET', $uri, '', 1) =~ s/\r\n\r\n/\r\nIf-None-Match: "g"\r\n\r\n/r
+                . request('GET', '/any/text/', '')) });
+
+    is($x->{status}, 304, "$chain, $way: 304");
+    is(Ways::Nginx::answer($x->{rest})->{body}, $bad, 'nothing but the next answer');
+    is(access($uri), "304 success [$way] [200]", 'a success');
+}
+
 for (1 .. 2) {
+    is(get('/cached/ranged/', 'Range: bytes=99999-')->{status}, 416,
+       'a range that is not there');
     is(get('/cached/nothing_chunked/good?3')->{body}, '',
        'an empty reply, from a cache, too');
     is(access('/cached/nothing_chunked/good?3'),
