@@ -142,7 +142,8 @@ ngx_http_retry_chain_direct_state(ngx_http_retry_chain_run_t *run)
     ngx_uint_t                  n;
     ngx_http_upstream_state_t  *state;
 
-    n = ngx_http_retry_chain_record_states(run, run->first_state, &state);
+    n = ngx_http_retry_chain_record_states(run, run->first_state,
+                                           NGX_MAX_INT_T_VALUE, &state);
 
     return n ? &state[n - 1] : NULL;
 }
@@ -261,6 +262,7 @@ ngx_http_retry_chain_direct_note(ngx_http_retry_chain_run_t *run)
     }
 
     record->states = run->first_state;
+    record->end = NGX_MAX_INT_T_VALUE;
     ngx_http_retry_chain_record_next(run, record);
 
     run->result = run->plan->dry ? NGX_HTTP_RETRY_CHAIN_DRY_RUN

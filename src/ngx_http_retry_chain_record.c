@@ -59,6 +59,7 @@ ngx_http_retry_chain_record_add(ngx_http_retry_chain_run_t *run,
     ngx_http_retry_chain_attempt_t *at)
 {
     ngx_uint_t                      n;
+    ngx_array_t                    *states;
     ngx_http_retry_chain_record_t  *record;
 
     run->recorded = 1;
@@ -87,6 +88,9 @@ ngx_http_retry_chain_record_add(ngx_http_retry_chain_run_t *run,
         record->reason = run->reason;
         record->next = NGX_HTTP_RETRY_CHAIN_ABORTED;
         record->states = at->states;
+
+        states = at->request->upstream_states;
+        record->end = states ? states->nelts : 0;
     }
 
     return record;
@@ -95,7 +99,7 @@ ngx_http_retry_chain_record_add(ngx_http_retry_chain_run_t *run,
 
 ngx_uint_t
 ngx_http_retry_chain_record_states(ngx_http_retry_chain_run_t *run,
-    ngx_uint_t first, ngx_http_upstream_state_t **state)
+    ngx_uint_t first, ngx_uint_t end, ngx_http_upstream_state_t **state)
 {
     ngx_uint_t                  i, n;
     ngx_array_t                *states;
@@ -110,7 +114,13 @@ ngx_http_retry_chain_record_states(ngx_http_retry_chain_run_t *run,
                               : run->states;
     }
 
-    if (states == NULL || first >= states->nelts) {
+    if (states == NULL) {
+        return 0;
+    }
+
+    end = ngx_min(end, states->nelts);
+
+    if (first >= end) {
         return 0;
     }
 
@@ -124,7 +134,7 @@ ngx_http_retry_chain_record_states(ngx_http_retry_chain_run_t *run,
         i++;
     }
 
-    for (n = 0; i + n < states->nelts && all[i + n].peer; n++) {
+    for (n = 0; i + n < end && all[i + n].peer; n++) {
         /* void */
     }
 
@@ -143,7 +153,8 @@ ngx_http_retry_chain_record_address(ngx_http_retry_chain_run_t *run,
     ngx_uint_t                  i, states;
     ngx_http_upstream_state_t  *state;
 
-    states = ngx_http_retry_chain_record_states(run, record->states, &state);
+    states = ngx_http_retry_chain_record_states(run, record->states,
+                                                record->end, &state);
 
     p = buf;
     last = buf + len;
@@ -170,7 +181,8 @@ ngx_http_retry_chain_record_bytes(ngx_http_retry_chain_run_t *run,
     ngx_uint_t                  i, n;
     ngx_http_upstream_state_t  *state;
 
-    n = ngx_http_retry_chain_record_states(run, record->states, &state);
+    n = ngx_http_retry_chain_record_states(run, record->states, record->end,
+                                           &state);
 
     for (i = 0, bytes = 0; i < n; i++) {
         bytes += state[i].bytes_received;

@@ -47,6 +47,7 @@ typedef struct {
     ngx_http_retry_chain_reason_e       reason;   /* of the wait */
     ngx_uint_t                          next;     /* or a result */
     ngx_uint_t                          states;   /* first of its own */
+    ngx_uint_t                          end;      /* first of what follows */
 } ngx_http_retry_chain_record_t;
 
 
@@ -139,10 +140,11 @@ ngx_msec_t ngx_http_retry_chain_record_time(ngx_http_retry_chain_run_t *run);
 
 /*
  * The servers that the attempt has tried: the first of its upstream states, and
- * how many there are.  What comes behind a separator belongs to another one.
+ * how many there are.  What comes behind a separator belongs to another one, and
+ * so does what is not before "end".
  */
 ngx_uint_t ngx_http_retry_chain_record_states(ngx_http_retry_chain_run_t *run,
-    ngx_uint_t first, ngx_http_upstream_state_t **state);
+    ngx_uint_t first, ngx_uint_t end, ngx_http_upstream_state_t **state);
 
 /* the addresses of these servers as in $upstream_addr, at most "len" bytes */
 size_t ngx_http_retry_chain_record_address(ngx_http_retry_chain_run_t *run,

@@ -31,6 +31,9 @@ place('hang', 'retry_chain a b timeout=50ms;');
 place('long', 'retry_chain a b wait=30s;');
 place('servers', 'retry_chain group b; proxy_next_upstream error http_500;');
 place('last', 'retry_chain a @last;');
+place('first', 'retry_chain @last b;');
+place('middle', 'retry_chain a @last b;');
+place('later', 'retry_chain @empty; error_page 503 = @proxied;', zone => '');
 place('once', 'retry_chain a;', zone => '');
 place('dry', 'retry_chain a b; retry_chain_dry_run on;');
 place('fail', 'retry_chain a; retry_chain_limited fail;');
@@ -60,6 +63,8 @@ place('h/tagged', "$header retry_chain a tagged;");
 ways_upstreams();
 
 our $n = limits(server => 'location @last { return 503 last; }'
+                         . 'location @empty { return 503; }'
+                         . 'location @proxied { proxy_pass http://b; }'
                          . 'location = /page { return 200 page; }'
                          . 'access_log %%DIR%%/logs/json.log json;',
                http => <<"EOC");
@@ -92,6 +97,14 @@ my @cases = (
     ['last', [a => '500'],
      'exhausted: a unix:/a status 500 97 first next,'
      . ' @last  status 503 0 step exhausted'],
+    ['first', [],
+     'success: @last  status 503 0 first next,'
+     . ' b unix:/b status 200 97 step success'],
+    ['middle', [a => '500'],
+     'success: a unix:/a status 500 97 first next,'
+     . ' @last  status 503 0 step next,'
+     . ' b unix:/b status 200 97 step success'],
+    ['later', [], 'exhausted: @empty  status 503 0 first exhausted'],
     ['once', [a => '500'],
      'exhausted: a unix:/a status 500 97 first exhausted'],
     ['dry', [a => '500'], 'dry_run: a unix:/a status 500 97 first next'],
