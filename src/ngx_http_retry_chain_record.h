@@ -140,8 +140,8 @@ ngx_msec_t ngx_http_retry_chain_record_time(ngx_http_retry_chain_run_t *run);
 
 /*
  * The servers that the attempt has tried: the first of its upstream states, and
- * how many there are.  What comes behind a separator belongs to another one, and
- * so does what is not before "end".
+ * how many there are.  What comes behind a separator belongs to another one,
+ * and so does what is not before "end".
  */
 ngx_uint_t ngx_http_retry_chain_record_states(ngx_http_retry_chain_run_t *run,
     ngx_uint_t first, ngx_uint_t end, ngx_http_upstream_state_t **state);
