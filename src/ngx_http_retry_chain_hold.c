@@ -20,6 +20,7 @@ static ngx_int_t ngx_http_retry_chain_hold_room(
     ngx_http_retry_chain_attempt_t *at, size_t size);
 static ngx_int_t ngx_http_retry_chain_hold_read(u_char *p, size_t size,
     ngx_buf_t *b);
+static void ngx_http_retry_chain_hold_direct(ngx_file_t *file, ngx_uint_t on);
 
 
 ngx_uint_t
@@ -212,7 +213,11 @@ ngx_http_retry_chain_hold_read(u_char *p, size_t size, ngx_buf_t *b)
         ngx_memcpy(p, b->pos, size);
 
     } else {
+        ngx_http_retry_chain_hold_direct(b->file, 0);
+
         n = ngx_read_file(b->file, p, size, b->file_pos);
+
+        ngx_http_retry_chain_hold_direct(b->file, 1);
 
         if (n != (ssize_t) size) {
             return NGX_ERROR;
@@ -226,6 +231,29 @@ ngx_http_retry_chain_hold_read(u_char *p, size_t size, ngx_buf_t *b)
     }
 
     return NGX_OK;
+}
+
+
+/* direct I/O wants memory, place and size to be aligned */
+
+static void
+ngx_http_retry_chain_hold_direct(ngx_file_t *file, ngx_uint_t on)
+{
+#if (NGX_HAVE_ALIGNED_DIRECTIO)
+
+    if (!file->directio) {
+        return;
+    }
+
+    if ((on ? ngx_directio_on(file->fd) : ngx_directio_off(file->fd))
+        == NGX_FILE_ERROR)
+    {
+        ngx_log_error(NGX_LOG_ALERT, file->log, ngx_errno, "%s \"%V\" failed",
+                      on ? ngx_directio_on_n : ngx_directio_off_n,
+                      &file->name);
+    }
+
+#endif
 }
 
 

@@ -140,7 +140,9 @@ server {
     location /file { retry_chain \@file good; proxy_pass http://\$retry_chain_upstream; }
     location \@file { default_type application/json; sendfile on; root %%DIR%%/temp;
                       try_files /bad =404; }
-
+    location /direct { retry_chain \@direct good; proxy_pass http://\$retry_chain_upstream; }
+    location \@direct { default_type application/json; directio 1; root %%DIR%%/temp;
+                        try_files /bad =404; }
 
     location /error {
         retry_chain_error_json on;
@@ -308,7 +310,7 @@ is(get('/code/string/good')->{body}, $good =~ s/^/{"error":"429","list":[{"a":nu
     print $out $bad;
     close $out;
 
-    for my $uri (qw(/named /file)) {
+    for my $uri (qw(/named /file /direct)) {
         is(get($uri)->{body}, $good, "$uri: the next one is asked");
         like(access($uri), qr/^200 success \[\@\w+, good\] \[200, 200\]$/,
              'as the log says');
