@@ -117,6 +117,7 @@ ngx_http_retry_chain_conf_machine(ngx_conf_t *cf, ngx_command_t *cmd,
     step = plan->steps;
 
     for (i = 0; i < plan->nsteps; i++) {
+        step[i].pace.burst = 1;
 
         if (ngx_http_retry_chain_conf_step(cf, rclcf, &step[i].name, &step[i])
             != NGX_OK)

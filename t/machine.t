@@ -148,6 +148,14 @@ server {
         proxy_pass http://\$retry_chain_upstream;
     }
 
+    # another chain with the same zone and step
+
+    location /shared/ {
+        retry_chain a b;
+        retry_chain_zone limited;
+        proxy_pass http://\$retry_chain_upstream;
+    }
+
     location /deadline/ {
         retry_chain_machine $dir/wait.json;
         retry_chain_timeout 500ms;
@@ -166,6 +174,8 @@ print $seed_socket request('GET', '/seed/1', '')
 is(said('/seed/2'), '200 success [apiProxy1] [200] [0.000] apiProxy1 200',
    'the seed\'s machine: a success');
 
+is(said('/shared/1', a => 500), '200 success [a, b] [500, 200] [0.000, 0.000] b 200',
+   'a chain that shares its zone and steps with a machine');
 is(said('/quick/1'), '200 success [a] [200] [0.000] a 200', 'the first state');
 is(said('/quick/2', a => 429, b => 404, c => 200),
    '200 success [a, b, c] [429, 404, 200] [0.000, 0.000, 0.000] c 200',
