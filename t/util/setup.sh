@@ -329,7 +329,7 @@ nginx_source()
 
 npm_packages()
 {
-    local dir
+    local dir tries=retry
 
     command -v npm >/dev/null || die "no npm here: $self test"
 
@@ -339,12 +339,15 @@ npm_packages()
 
         say "installing the packages of $dir"
 
-        if retry npm ci --ignore-scripts --no-audit --no-fund \
+        if $tries npm ci --ignore-scripts --no-audit --no-fund \
                  --loglevel=error >&2
         then
             cp package-lock.json node_modules/.installed
 
         else
+            # the registry is not to be had: what is next need not wait for it
+
+            tries=
             say "npm could not install what $dir needs:" \
                 "the tests that need it are skipped"
         fi
