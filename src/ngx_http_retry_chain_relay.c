@@ -352,11 +352,11 @@ ngx_http_retry_chain_relay_held(ngx_http_retry_chain_attempt_t *at,
 
     rc = ngx_http_retry_chain_relay_header(at);
 
-    if (rc == NGX_ERROR) {
+    if (rc == NGX_ERROR && !sr->main->filter_finalize) {
         return NGX_ERROR;
     }
 
-    if (rc > NGX_OK || sr->main->header_only) {
+    if (rc == NGX_ERROR || rc > NGX_OK || sr->main->header_only) {
         at->holding = 1;
         at->answered = 1;
         at->answer = rc;
@@ -375,7 +375,7 @@ ngx_http_retry_chain_relay_held(ngx_http_retry_chain_attempt_t *at,
 
 /*
  * There is no body to be relayed, which comes too late for the upstream to see
- * it: it goes on for a cache only, or is ended.
+ * it: after a header it goes on for a cache only, after an error it is ended.
  */
 
 static void
@@ -392,7 +392,7 @@ ngx_http_retry_chain_relay_answered(ngx_http_retry_chain_attempt_t *at,
         return;
     }
 
-    if (u->buffering) {
+    if (u->buffering && (at->answer == NGX_OK || at->answer == NGX_AGAIN)) {
         u->pipe->downstream_error = 1;
 
     } else if (!at->cut->posted) {

@@ -398,6 +398,15 @@ EOT
     is(access($uri), "304 success [$way] [200]", 'a success');
 }
 
+# 412 of nginx itself is no failure of the run
+
+for my $uri (qw(/cached/tagged/ /cached/good/ /small_cached/tagged/
+                /small_unbuffered/tagged_endless/)) {
+    is(get($uri, 'If-Match: "x"')->{status}, 412, "$uri: 412");
+    like(access($uri), qr/^412 success \[(?:good|tagged\w*)\] \[200\]$/,
+         'a success');
+}
+
 for (1 .. 2) {
     is(get('/cached/ranged/', 'Range: bytes=99999-')->{status}, 416,
        'a range that is not there');
