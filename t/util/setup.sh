@@ -340,7 +340,7 @@ npm_packages()
         say "installing the packages of $dir"
 
         if $tries npm ci --ignore-scripts --no-audit --no-fund \
-                 --loglevel=error >&2
+                 --fetch-retries=0 --loglevel=error >&2
         then
             cp package-lock.json node_modules/.installed
 
