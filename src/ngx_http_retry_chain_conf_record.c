@@ -186,13 +186,24 @@ ngx_http_retry_chain_conf_zone_params(ngx_conf_t *cf,
 
 /* a name as of RFC 9110, section 5.1 */
 
+/* header lines by which a client finds the end of an answer */
+
+static ngx_str_t  ngx_http_retry_chain_conf_framing[] = {
+    ngx_string("Content-Length"),
+    ngx_string("Transfer-Encoding"),
+    ngx_string("Connection"),
+    ngx_string("Trailer"),
+    ngx_null_string
+};
+
+
 char *
 ngx_http_retry_chain_conf_header(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_http_retry_chain_loc_conf_t *rclcf = conf;
 
     u_char                             c;
-    ngx_str_t                         *value;
+    ngx_str_t                         *value, *name;
     ngx_uint_t                         i;
     ngx_http_retry_chain_main_conf_t  *rcmcf;
 
@@ -217,6 +228,15 @@ ngx_http_retry_chain_conf_header(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
             && (c == '\0' || ngx_strchr("!#$%&'*+-.^_`|~", c) == NULL))
         {
             break;
+        }
+    }
+
+    for (name = ngx_http_retry_chain_conf_framing; name->len; name++) {
+
+        if (value[1].len == name->len
+            && ngx_strncasecmp(value[1].data, name->data, name->len) == 0)
+        {
+            i = 0;
         }
     }
 

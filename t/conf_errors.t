@@ -250,7 +250,8 @@ my @cases = (
          'off', 'X-Trail', "x!#\$%&'*+-.^_`|~9"),
     (map { ["retry_chain a; retry_chain_header \"$_\";",
             qr/\[emerg\] .*invalid header name "\Q$_\E" in /] }
-         '', 'a b', 'a:', "a\xc3\xa4", "a\tb"),
+         '', 'a b', 'a:', "a\xc3\xa4", "a\tb", 'Content-Length',
+         'transfer-encoding', 'Connection', 'Trailer'),
     ['retry_chain a; retry_chain_header a; retry_chain_header off;',
      qr/"retry_chain_header" directive is duplicate/],
     ['retry_chain a; retry_chain_header;',
