@@ -11,6 +11,7 @@ use FindBin;
 use lib "$FindBin::Bin/lib";
 
 use JSON::PP qw(decode_json encode_json);
+use POSIX qw(mkfifo);
 use Test::More;
 use Time::HiRes qw(sleep time);
 
@@ -267,6 +268,7 @@ for my $case (
     ['retry_chain_machine none.json;',
      qr{open\(\) "\S+/conf/none.json" failed .* in \S+:\d+}],
     ['retry_chain_machine /;', qr{"/" is not a file in }],
+    ["retry_chain_machine $dir/pipe;", qr{"$dir/pipe" is not a file in }],
     ["retry_chain_machine $dir/quick.json; retry_chain a;",
      qr/"retry_chain" directive is used together with "retry_chain_machine" in/],
     ["retry_chain a; retry_chain_machine $dir/quick.json;",
@@ -299,6 +301,7 @@ for my $case (
 ) {
     my ($config, $error) = @$case;
 
+    mkfifo("$dir/pipe", 0600);
     put('empty.json', '');
     put('large.json', '"' . ' ' x 262144 . '"');
     put('cycle.json', encode_json({ StartAt => 'A', States => {
