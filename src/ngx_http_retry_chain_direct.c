@@ -245,12 +245,12 @@ ngx_http_retry_chain_direct_note(ngx_http_retry_chain_run_t *run)
 
     record->step = &run->plan->steps[0];
     record->outcome = outcome;
-    record->time = ngx_current_msec - run->start;
+    record->time = (uint32_t) (ngx_current_msec - run->start);
 
     state = ngx_http_retry_chain_direct_state(run);
 
     if (state && state->header_time != (ngx_msec_t) -1) {
-        record->time = state->header_time;
+        record->time = (uint32_t) state->header_time;
     }
 
     if (rc == NGX_DONE) {
@@ -262,7 +262,7 @@ ngx_http_retry_chain_direct_note(ngx_http_retry_chain_run_t *run)
     }
 
     record->states = run->first_state;
-    record->end = NGX_MAX_INT_T_VALUE;
+    record->end = NGX_MAX_UINT32_VALUE;
     ngx_http_retry_chain_record_next(run, record);
 
     run->result = run->plan->dry ? NGX_HTTP_RETRY_CHAIN_DRY_RUN

@@ -82,8 +82,8 @@ ngx_http_retry_chain_record_add(ngx_http_retry_chain_run_t *run,
 
     if (record) {
         record->step = at->step;
-        record->wait = run->wait;
-        record->time = ngx_current_msec - run->attempt_start;
+        record->wait = (uint32_t) run->wait;
+        record->time = (uint32_t) (ngx_current_msec - run->attempt_start);
         record->outcome = at->outcome;
         record->reason = run->reason;
         record->next = NGX_HTTP_RETRY_CHAIN_ABORTED;

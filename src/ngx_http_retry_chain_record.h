@@ -37,17 +37,17 @@ typedef enum {
 } ngx_http_retry_chain_next_e;
 
 
-/* what is kept of an attempt that has ended */
+/* what is kept of an attempt that has ended; those of a run are one block */
 
 typedef struct {
     ngx_http_retry_chain_step_t        *step;
-    ngx_msec_t                          wait;     /* before it */
-    ngx_msec_t                          time;     /* to its verdict */
+    uint32_t                            wait;     /* before it, ms */
+    uint32_t                            time;     /* to its verdict, ms */
     ngx_http_retry_chain_outcome_t      outcome;
-    ngx_http_retry_chain_reason_e       reason;   /* of the wait */
-    ngx_uint_t                          next;     /* or a result */
-    ngx_uint_t                          states;   /* first of its own */
-    ngx_uint_t                          end;      /* first of what follows */
+    uint32_t                            states;   /* first of its own */
+    uint32_t                            end;      /* first of what follows */
+    unsigned                            reason:8; /* of the wait */
+    unsigned                            next:8;   /* or a result */
 } ngx_http_retry_chain_record_t;
 
 

@@ -321,8 +321,8 @@ ngx_http_retry_chain_tally_tries(ngx_http_retry_chain_run_t *run,
 
         try->bytes = ngx_http_retry_chain_record_bytes(run, record);
         try->step = way->node->node.id;
-        try->wait = (uint32_t) record->wait;
-        try->time = (uint32_t) record->time;
+        try->wait = record->wait;
+        try->time = record->time;
         try->status = record->outcome.status;
         try->outcome = record->outcome.outcome;
         try->reason = record->reason;

@@ -241,7 +241,7 @@ ngx_http_retry_chain_trail_step(u_char *p,
 
     if (record->wait) {
         p = ngx_sprintf(p, " after %T.%03M", (time_t) (record->wait / 1000),
-                        record->wait % 1000);
+                        (ngx_msec_t) record->wait % 1000);
     }
 
     return p;

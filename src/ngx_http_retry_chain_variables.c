@@ -329,7 +329,7 @@ static u_char *
 ngx_http_retry_chain_item_wait(u_char *p, ngx_http_retry_chain_record_t *record)
 {
     return ngx_sprintf(p, "%T.%03M", (time_t) (record->wait / 1000),
-                       record->wait % 1000);
+                       (ngx_msec_t) record->wait % 1000);
 }
 
 
