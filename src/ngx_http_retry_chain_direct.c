@@ -243,7 +243,7 @@ ngx_http_retry_chain_direct_note(ngx_http_retry_chain_run_t *run)
 
     record = run->records.elts;
 
-    record->step = &run->plan->steps[0];
+    record->step = 0;
     record->outcome = outcome;
     record->time = (uint32_t) (ngx_current_msec - run->start);
 

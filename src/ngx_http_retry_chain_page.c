@@ -116,7 +116,8 @@ ngx_http_retry_chain_page_attempt(ngx_http_retry_chain_run_t *run,
 
     item = ngx_http_retry_chain_tree_object(tree, attempts, NULL);
 
-    ngx_http_retry_chain_page_string(tree, item, "step", &record->step->name);
+    ngx_http_retry_chain_page_string(tree, item, "step",
+                       &ngx_http_retry_chain_record_step(run, record)->name);
     ngx_http_retry_chain_tree_number(tree, item, "statusCode",
                                      record->outcome.status);
 

@@ -81,7 +81,7 @@ ngx_http_retry_chain_record_add(ngx_http_retry_chain_run_t *run,
     record = ngx_array_push(&run->records);
 
     if (record) {
-        record->step = at->step;
+        record->step = at->step - run->plan->steps;
         record->wait = (uint32_t) run->wait;
         record->time = (uint32_t) (ngx_current_msec - run->attempt_start);
         record->outcome = at->outcome;
@@ -200,6 +200,7 @@ ngx_http_retry_chain_record_log(ngx_http_retry_chain_run_t *run,
     ngx_log_t                       *log;
     ngx_str_t                       *rule;
     ngx_uint_t                       level, status;
+    ngx_http_retry_chain_step_t     *step;
     ngx_http_retry_chain_verdict_t  *verdict;
 
     verdict = &run->verdict;
@@ -215,13 +216,14 @@ ngx_http_retry_chain_record_log(ngx_http_retry_chain_run_t *run,
     status = record->outcome.status;
 
     rule = ngx_http_retry_chain_record_rule(run, &record->outcome);
+    step = ngx_http_retry_chain_record_step(run, record);
 
     if (verdict->retry) {
         ngx_log_error(level, log, 0,
                       "retry chain attempt %ui/%ui to \"%V\" failed: "
                       "%s %ui%s%V, retrying in %M ms",
                       run->records.nelts, run->plan->attempts,
-                      &record->step->name, what, status,
+                      &step->name, what, status,
                       rule->len ? " with " : "", rule, verdict->delay);
         return;
     }
@@ -229,7 +231,7 @@ ngx_http_retry_chain_record_log(ngx_http_retry_chain_run_t *run,
     ngx_log_error(level, log, 0,
                   "retry chain attempt %ui/%ui to \"%V\" failed: %s %ui%s%V, "
                   "no other attempt: %V",
-                  run->records.nelts, run->plan->attempts, &record->step->name,
+                  run->records.nelts, run->plan->attempts, &step->name,
                   what, status, rule->len ? " with " : "", rule,
                   &ngx_http_retry_chain_result_names[verdict->result]);
 }
@@ -277,7 +279,7 @@ void
 ngx_http_retry_chain_record_warn(ngx_http_retry_chain_run_t *run)
 {
     ngx_uint_t                      i;
-    ngx_http_retry_chain_step_t    *first;
+    ngx_http_retry_chain_step_t    *step, *first;
     ngx_http_retry_chain_record_t  *record;
 
     if (run->used || run->conf->notes->same) {
@@ -289,12 +291,14 @@ ngx_http_retry_chain_record_warn(ngx_http_retry_chain_run_t *run)
 
     for (i = 0; i < run->records.nelts; i++) {
 
-        if (record[i].step->location || record[i].step == first) {
+        step = ngx_http_retry_chain_record_step(run, &record[i]);
+
+        if (step->location || step == first) {
             continue;
         }
 
         if (first == NULL) {
-            first = record[i].step;
+            first = step;
             continue;
         }
 
@@ -304,7 +308,7 @@ ngx_http_retry_chain_record_warn(ngx_http_retry_chain_run_t *run)
                       "retry chain tried \"%V\" and \"%V\", but the location "
                       "does not use $retry_chain_upstream: "
                       "both went the same way",
-                      &first->name, &record[i].step->name);
+                      &first->name, &step->name);
         return;
     }
 }

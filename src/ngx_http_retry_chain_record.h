@@ -40,15 +40,18 @@ typedef enum {
 /* what is kept of an attempt that has ended; those of a run are one block */
 
 typedef struct {
-    ngx_http_retry_chain_step_t        *step;
     uint32_t                            wait;     /* before it, ms */
     uint32_t                            time;     /* to its verdict, ms */
     ngx_http_retry_chain_outcome_t      outcome;
     uint32_t                            states;   /* first of its own */
     uint32_t                            end;      /* first of what follows */
+    unsigned                            step:8;   /* index */
     unsigned                            reason:8; /* of the wait */
     unsigned                            next:8;   /* or a result */
 } ngx_http_retry_chain_record_t;
+
+#define ngx_http_retry_chain_record_step(run, record)                         \
+    (&(run)->plan->steps[(record)->step])
 
 
 typedef struct ngx_http_retry_chain_run_s  ngx_http_retry_chain_run_t;

@@ -29,7 +29,7 @@ static void ngx_http_retry_chain_tally_tries(ngx_http_retry_chain_run_t *run,
 static ngx_uint_t ngx_http_retry_chain_tally_status(ngx_http_request_t *r);
 
 #define ngx_http_retry_chain_tally_way(run, record)                           \
-    (run)->plan->ways[(record)->step - (run)->plan->steps]
+    (run)->plan->ways[(record)->step]
 
 
 void

@@ -25,7 +25,7 @@ static ngx_int_t ngx_http_retry_chain_trail_filter(ngx_http_request_t *r);
 static ngx_int_t ngx_http_retry_chain_trail_short(
     ngx_http_retry_chain_run_t *run, ngx_str_t *text);
 static u_char *ngx_http_retry_chain_trail_step(u_char *p,
-    ngx_http_retry_chain_record_t *record);
+    ngx_http_retry_chain_run_t *run, ngx_http_retry_chain_record_t *record);
 
 
 static ngx_http_output_header_filter_pt  ngx_http_next_header_filter;
@@ -77,7 +77,7 @@ ngx_http_retry_chain_trail_attempt(ngx_http_retry_chain_run_t *run,
 
     item = ngx_http_retry_chain_tree_object(tree, attempts, NULL);
 
-    name = &record->step->name;
+    name = &ngx_http_retry_chain_record_step(run, record)->name;
     ngx_http_retry_chain_tree_string(tree, item, "step", name->data, name->len);
 
     len = ngx_http_retry_chain_record_address(run, record, address,
@@ -175,13 +175,15 @@ ngx_http_retry_chain_trail_short(ngx_http_retry_chain_run_t *run,
     size_t                          len;
     ngx_str_t                      *result;
     ngx_uint_t                      i;
+    ngx_http_retry_chain_step_t    *step;
     ngx_http_retry_chain_record_t  *record;
 
     record = run->records.elts;
     len = sizeof("; exhausted");
 
     for (i = 0; i < run->records.nelts; i++) {
-        len += record[i].step->name.len + sizeof(", 429 invalid header after .")
+        step = ngx_http_retry_chain_record_step(run, &record[i]);
+        len += step->name.len + sizeof(", 429 invalid header after .")
                + NGX_TIME_T_LEN + 3;
     }
 
@@ -199,7 +201,7 @@ ngx_http_retry_chain_trail_short(ngx_http_retry_chain_run_t *run,
             *p++ = ' ';
         }
 
-        p = ngx_http_retry_chain_trail_step(p, &record[i]);
+        p = ngx_http_retry_chain_trail_step(p, run, &record[i]);
     }
 
     result = ngx_http_retry_chain_record_result(run);
@@ -216,18 +218,20 @@ ngx_http_retry_chain_trail_short(ngx_http_retry_chain_run_t *run,
 
 static u_char *
 ngx_http_retry_chain_trail_step(u_char *p,
-    ngx_http_retry_chain_record_t *record)
+    ngx_http_retry_chain_run_t *run, ngx_http_retry_chain_record_t *record)
 {
-    u_char      *name;
+    u_char       c;
+    ngx_str_t   *name;
     ngx_uint_t   i;
 
-    name = record->step->name.data;
+    name = &ngx_http_retry_chain_record_step(run, record)->name;
 
-    for (i = 0; i < record->step->name.len; i++) {
+    for (i = 0; i < name->len; i++) {
+        c = name->data[i];
 
         /* a configuration may have anything in quotes */
 
-        *p++ = (name[i] > ' ' && name[i] < 0x7f) ? name[i] : '?';
+        *p++ = (c > ' ' && c < 0x7f) ? c : '?';
     }
 
     if (record->outcome.status) {

@@ -25,7 +25,7 @@
 
 
 typedef u_char *(*ngx_http_retry_chain_item_pt)(u_char *p,
-    ngx_http_retry_chain_record_t *record);
+    ngx_http_retry_chain_run_t *run, ngx_http_retry_chain_record_t *record);
 
 
 static ngx_int_t ngx_http_retry_chain_variable_upstream(ngx_http_request_t *r,
@@ -56,13 +56,13 @@ static ngx_int_t ngx_http_retry_chain_variable_thousandths(
 static ngx_int_t ngx_http_retry_chain_variable_set(ngx_http_variable_value_t *v,
     u_char *data, size_t len);
 static u_char *ngx_http_retry_chain_item_step(u_char *p,
-    ngx_http_retry_chain_record_t *record);
+    ngx_http_retry_chain_run_t *run, ngx_http_retry_chain_record_t *record);
 static u_char *ngx_http_retry_chain_item_status(u_char *p,
-    ngx_http_retry_chain_record_t *record);
+    ngx_http_retry_chain_run_t *run, ngx_http_retry_chain_record_t *record);
 static u_char *ngx_http_retry_chain_item_wait(u_char *p,
-    ngx_http_retry_chain_record_t *record);
+    ngx_http_retry_chain_run_t *run, ngx_http_retry_chain_record_t *record);
 static u_char *ngx_http_retry_chain_item_reason(u_char *p,
-    ngx_http_retry_chain_record_t *record);
+    ngx_http_retry_chain_run_t *run, ngx_http_retry_chain_record_t *record);
 
 
 static ngx_http_variable_t  ngx_http_retry_chain_vars[] = {
@@ -268,6 +268,7 @@ ngx_http_retry_chain_variable_list(ngx_http_request_t *r,
     size_t                          len;
     ngx_uint_t                      i;
     ngx_http_retry_chain_run_t     *run;
+    ngx_http_retry_chain_step_t    *step;
     ngx_http_retry_chain_record_t  *record;
 
     run = ngx_http_retry_chain_variable_run(r);
@@ -281,7 +282,8 @@ ngx_http_retry_chain_variable_list(ngx_http_request_t *r,
     record = run->records.elts;
 
     for (i = 0; i < run->records.nelts; i++) {
-        len += record[i].step->name.len + NGX_HTTP_RETRY_CHAIN_ITEM_LEN;
+        step = ngx_http_retry_chain_record_step(run, &record[i]);
+        len += step->name.len + NGX_HTTP_RETRY_CHAIN_ITEM_LEN;
     }
 
     list = ngx_pnalloc(r->pool, len);
@@ -298,7 +300,7 @@ ngx_http_retry_chain_variable_list(ngx_http_request_t *r,
             *p++ = ' ';
         }
 
-        p = item(p, &record[i]);
+        p = item(p, run, &record[i]);
     }
 
     return ngx_http_retry_chain_variable_set(v, list, p - list);
@@ -306,14 +308,19 @@ ngx_http_retry_chain_variable_list(ngx_http_request_t *r,
 
 
 static u_char *
-ngx_http_retry_chain_item_step(u_char *p, ngx_http_retry_chain_record_t *record)
+ngx_http_retry_chain_item_step(u_char *p, ngx_http_retry_chain_run_t *run,
+    ngx_http_retry_chain_record_t *record)
 {
-    return ngx_cpymem(p, record->step->name.data, record->step->name.len);
+    ngx_str_t  *name;
+
+    name = &ngx_http_retry_chain_record_step(run, record)->name;
+
+    return ngx_cpymem(p, name->data, name->len);
 }
 
 
 static u_char *
-ngx_http_retry_chain_item_status(u_char *p,
+ngx_http_retry_chain_item_status(u_char *p, ngx_http_retry_chain_run_t *run,
     ngx_http_retry_chain_record_t *record)
 {
     if (record->outcome.status == 0) {
@@ -326,7 +333,8 @@ ngx_http_retry_chain_item_status(u_char *p,
 
 
 static u_char *
-ngx_http_retry_chain_item_wait(u_char *p, ngx_http_retry_chain_record_t *record)
+ngx_http_retry_chain_item_wait(u_char *p, ngx_http_retry_chain_run_t *run,
+    ngx_http_retry_chain_record_t *record)
 {
     return ngx_sprintf(p, "%T.%03M", (time_t) (record->wait / 1000),
                        (ngx_msec_t) record->wait % 1000);
@@ -334,7 +342,7 @@ ngx_http_retry_chain_item_wait(u_char *p, ngx_http_retry_chain_record_t *record)
 
 
 static u_char *
-ngx_http_retry_chain_item_reason(u_char *p,
+ngx_http_retry_chain_item_reason(u_char *p, ngx_http_retry_chain_run_t *run,
     ngx_http_retry_chain_record_t *record)
 {
     ngx_str_t  *name;
