@@ -373,6 +373,10 @@ sub until_logged {
 
     $self->wait_for(sub { $count->() > $lines });
 
+    # the module's own lines in the error log come right behind it
+
+    sleep 0.01 * $slow if $slow > 1;
+
     return $got;
 }
 
