@@ -9,6 +9,10 @@
 #include "ngx_http_retry_chain_pace.h"
 
 
+static ngx_msec_t ngx_http_retry_chain_pace_doubled(ngx_atomic_uint_t n,
+    ngx_msec_t first, ngx_msec_t max);
+
+
 #define ngx_http_retry_chain_pace_slack(pace)                                 \
     ((uint64_t) ((pace)->burst - 1) * NGX_HTTP_RETRY_CHAIN_CALL)
 
@@ -295,10 +299,25 @@ ngx_msec_t
 ngx_http_retry_chain_pace_refused(ngx_http_retry_chain_slot_t *slot,
     ngx_msec_t first, ngx_msec_t max)
 {
-    ngx_msec_t         delay;
-    ngx_atomic_uint_t  n;
+    return ngx_http_retry_chain_pace_doubled(
+                                     ngx_atomic_fetch_add(&slot->refused, 1),
+                                     first, max);
+}
 
-    n = ngx_atomic_fetch_add(&slot->refused, 1);
+
+ngx_msec_t
+ngx_http_retry_chain_pace_refusal(ngx_http_retry_chain_slot_t *slot,
+    ngx_msec_t first, ngx_msec_t max)
+{
+    return ngx_http_retry_chain_pace_doubled(slot->refused, first, max);
+}
+
+
+static ngx_msec_t
+ngx_http_retry_chain_pace_doubled(ngx_atomic_uint_t n, ngx_msec_t first,
+    ngx_msec_t max)
+{
+    ngx_msec_t  delay;
 
     for (delay = first; n && delay < max; n--) {
         delay *= 2;

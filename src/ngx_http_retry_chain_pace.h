@@ -94,6 +94,10 @@ ngx_int_t ngx_http_retry_chain_pace_limit(ngx_http_retry_chain_slot_t *slot,
 ngx_msec_t ngx_http_retry_chain_pace_refused(ngx_http_retry_chain_slot_t *slot,
     ngx_msec_t first, ngx_msec_t max);
 
+/* what the delay after the next such refusal would be; nothing is changed */
+ngx_msec_t ngx_http_retry_chain_pace_refusal(ngx_http_retry_chain_slot_t *slot,
+    ngx_msec_t first, ngx_msec_t max);
+
 /*
  * A call that was sent at "sent" has been accepted.  NGX_OK if calls may go
  * earlier now than it was said before, NGX_DECLINED if nothing has changed.

@@ -342,8 +342,6 @@ ngx_http_retry_chain_slots_foresee(ngx_http_retry_chain_run_t *run,
 static ngx_msec_t
 ngx_http_retry_chain_slots_refused(ngx_http_retry_chain_run_t *run)
 {
-    ngx_msec_t                    delay;
-    ngx_uint_t                    n;
     ngx_http_retry_chain_slot_t  *slot;
 
     slot = run->plan->ways[run->place.step]->slot;
@@ -354,13 +352,8 @@ ngx_http_retry_chain_slots_refused(ngx_http_retry_chain_run_t *run)
         return 0;
     }
 
-    delay = run->plan->hints.spacing;
-
-    for (n = slot->refused; n && delay < run->plan->hints.max; n--) {
-        delay *= 2;
-    }
-
-    return ngx_min(delay, run->plan->hints.max);
+    return ngx_http_retry_chain_pace_refusal(slot, run->plan->hints.spacing,
+                                             run->plan->hints.max);
 }
 
 
