@@ -22,7 +22,12 @@ ngx_str_t  ngx_http_retry_chain_result_names[] = {
     ngx_string("overflow"),
     ngx_string("aborted"),
     ngx_string("bypassed"),
-    ngx_string("dry_run")
+    ngx_string("dry_run"),
+
+    /* verdicts that are no result */
+
+    ngx_string("next"),
+    ngx_string("again")
 };
 
 
@@ -32,25 +37,6 @@ ngx_str_t  ngx_http_retry_chain_reason_names[] = {
     ngx_string("backoff"),
     ngx_string("retry_after"),
     ngx_string("slot")
-};
-
-
-/* as the results, and beyond them */
-
-ngx_str_t  ngx_http_retry_chain_next_names[] = {
-    ngx_string("success"),
-    ngx_string("exhausted"),
-    ngx_string("stopped"),
-    ngx_string("unsafe"),
-    ngx_string("deadline"),
-    ngx_string("limited"),
-    ngx_string("budget"),
-    ngx_string("overflow"),
-    ngx_string("aborted"),
-    ngx_string("bypassed"),
-    ngx_string("dry_run"),
-    ngx_string("next"),
-    ngx_string("again")
 };
 
 

@@ -216,9 +216,9 @@ ngx_http_retry_chain_record_next(ngx_http_retry_chain_run_t *run,
 }
 
 
+/* by result, and by what else a verdict may be */
 extern ngx_str_t  ngx_http_retry_chain_result_names[];
 extern ngx_str_t  ngx_http_retry_chain_reason_names[];
-extern ngx_str_t  ngx_http_retry_chain_next_names[];
 
 
 #endif /* _NGX_HTTP_RETRY_CHAIN_RECORD_H_INCLUDED_ */

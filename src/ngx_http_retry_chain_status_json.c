@@ -446,7 +446,7 @@ ngx_http_retry_chain_json_attempt(ngx_http_retry_chain_tree_t *tree,
                              &ngx_http_retry_chain_reason_names[try->reason]);
     ngx_http_retry_chain_tree_thousandths(tree, item, "time", try->time);
     ngx_http_retry_chain_json_name(tree, item, "verdict",
-                                 &ngx_http_retry_chain_next_names[try->next]);
+                                 &ngx_http_retry_chain_result_names[try->next]);
 }
 
 

@@ -107,7 +107,7 @@ ngx_http_retry_chain_trail_attempt(ngx_http_retry_chain_run_t *run,
 
     ngx_http_retry_chain_tree_thousandths(tree, item, "time", record->time);
 
-    name = &ngx_http_retry_chain_next_names[record->next];
+    name = &ngx_http_retry_chain_result_names[record->next];
     ngx_http_retry_chain_tree_string(tree, item, "verdict", name->data,
                                      name->len);
 }
