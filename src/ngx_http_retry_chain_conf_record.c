@@ -184,8 +184,6 @@ ngx_http_retry_chain_conf_zone_params(ngx_conf_t *cf,
 }
 
 
-/* a name as of RFC 9110, section 5.1 */
-
 /* header lines by which a client finds the end of an answer */
 
 static ngx_str_t  ngx_http_retry_chain_conf_framing[] = {
@@ -196,6 +194,8 @@ static ngx_str_t  ngx_http_retry_chain_conf_framing[] = {
     ngx_null_string
 };
 
+
+/* a name as of RFC 9110, section 5.1 */
 
 char *
 ngx_http_retry_chain_conf_header(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
