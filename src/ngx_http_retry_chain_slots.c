@@ -8,6 +8,7 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 #include "ngx_http_retry_chain_slots.h"
+#include "ngx_http_retry_chain_header.h"
 #include "ngx_http_retry_chain_hint.h"
 #include "ngx_http_retry_chain_park.h"
 #include "ngx_http_retry_chain_zone.h"
@@ -590,11 +591,12 @@ ngx_int_t
 ngx_http_retry_chain_slots_retry_after(ngx_http_retry_chain_run_t *run,
     ngx_http_request_t *r)
 {
-    u_char           *p;
-    ngx_msec_t        soonest;
-    ngx_uint_t        i;
-    ngx_list_part_t  *part;
-    ngx_table_elt_t  *h;
+    u_char                         *p;
+    ngx_msec_t                      soonest;
+    ngx_table_elt_t                *h;
+    ngx_http_retry_chain_header_t   at;
+
+    static ngx_str_t  name = ngx_string("Retry-After");
 
     if (run->plan->ways == NULL) {
 
@@ -620,46 +622,23 @@ ngx_http_retry_chain_slots_retry_after(ngx_http_retry_chain_run_t *run,
         return NGX_OK;
     }
 
-    part = &r->headers_out.headers.part;
-    h = part->elts;
-
-    for (i = 0; /* void */; i++) {
-
-        if (i >= part->nelts) {
-            if (part->next == NULL) {
-                break;
-            }
-
-            part = part->next;
-            h = part->elts;
-            i = 0;
-        }
-
-        if (h[i].key.len == sizeof("Retry-After") - 1
-            && ngx_strncasecmp(h[i].key.data, (u_char *) "Retry-After",
-                               sizeof("Retry-After") - 1)
-               == 0)
-        {
-            h[i].hash = 0;
-        }
+    p = ngx_pnalloc(r->pool, NGX_TIME_T_LEN);
+    if (p == NULL) {
+        return NGX_ERROR;
     }
 
-    h = ngx_list_push(&r->headers_out.headers);
+    ngx_memzero(&at, sizeof(ngx_http_retry_chain_header_t));
+
+    while ((h = ngx_http_retry_chain_header_next(&r->headers_out.headers, &name,
+                                                 &at)))
+    {
+        h->hash = 0;
+    }
+
+    h = ngx_http_retry_chain_header_add(r, &name);
     if (h == NULL) {
         return NGX_ERROR;
     }
-
-    p = ngx_pnalloc(r->pool, NGX_TIME_T_LEN);
-    if (p == NULL) {
-        h->hash = 0;
-        return NGX_ERROR;
-    }
-
-    h->hash = 1;
-    ngx_str_set(&h->key, "Retry-After");
-#if (NGX_HTTP_RETRY_CHAIN_LINKED_HEADERS)
-    h->next = NULL;
-#endif
 
     /* up to the next second, but for the millisecond that waits are longer */
 

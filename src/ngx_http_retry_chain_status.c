@@ -8,6 +8,7 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 #include "ngx_http_retry_chain_status.h"
+#include "ngx_http_retry_chain_header.h"
 
 
 typedef struct {
@@ -163,10 +164,12 @@ ngx_http_retry_chain_status_format(ngx_http_request_t *r)
 static ngx_http_retry_chain_format_t *
 ngx_http_retry_chain_status_negotiate(ngx_http_request_t *r)
 {
-    ngx_uint_t                      i, q, specific, most;
-    ngx_list_part_t                *part;
+    ngx_uint_t                      q, specific, most;
     ngx_table_elt_t                *h;
+    ngx_http_retry_chain_header_t   at;
     ngx_http_retry_chain_format_t  *format, *best;
+
+    static ngx_str_t  accept = ngx_string("Accept");
 
     best = ngx_http_retry_chain_formats;
     most = 0;
@@ -176,29 +179,13 @@ ngx_http_retry_chain_status_negotiate(ngx_http_request_t *r)
         q = 0;
         specific = 0;
 
-        part = &r->headers_in.headers.part;
-        h = part->elts;
+        ngx_memzero(&at, sizeof(ngx_http_retry_chain_header_t));
 
-        for (i = 0; /* void */; i++) {
-
-            if (i >= part->nelts) {
-                if (part->next == NULL) {
-                    break;
-                }
-
-                part = part->next;
-                h = part->elts;
-                i = 0;
-            }
-
-            if (h[i].key.len == sizeof("accept") - 1
-                && ngx_strncmp(h[i].lowcase_key, "accept",
-                               sizeof("accept") - 1)
-                   == 0)
-            {
-                ngx_http_retry_chain_status_accept(&h[i].value, &format->type,
-                                                   &specific, &q);
-            }
+        while ((h = ngx_http_retry_chain_header_next(&r->headers_in.headers,
+                                                     &accept, &at)))
+        {
+            ngx_http_retry_chain_status_accept(&h->value, &format->type,
+                                               &specific, &q);
         }
 
         if (q > most) {
@@ -264,17 +251,12 @@ ngx_http_retry_chain_status_header(ngx_http_request_t *r, ngx_str_t *name,
 {
     ngx_table_elt_t  *h;
 
-    h = ngx_list_push(&r->headers_out.headers);
+    h = ngx_http_retry_chain_header_add(r, name);
     if (h == NULL) {
         return NGX_ERROR;
     }
 
-    h->hash = 1;
-    h->key = *name;
     h->value = *value;
-#if (NGX_HTTP_RETRY_CHAIN_LINKED_HEADERS)
-    h->next = NULL;
-#endif
 
     return NGX_OK;
 }

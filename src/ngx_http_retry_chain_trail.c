@@ -9,6 +9,7 @@
 #include <ngx_http.h>
 #include "ngx_http_retry_chain_trail.h"
 #include "ngx_http_retry_chain_direct.h"
+#include "ngx_http_retry_chain_header.h"
 #include "ngx_http_retry_chain_run.h"
 #include "ngx_http_retry_chain_tree.h"
 
@@ -126,6 +127,7 @@ ngx_http_retry_chain_trail_init(void)
 static ngx_int_t
 ngx_http_retry_chain_trail_filter(ngx_http_request_t *r)
 {
+    ngx_str_t                    text;
     ngx_table_elt_t             *h;
     ngx_http_retry_chain_run_t  *run;
 
@@ -145,21 +147,16 @@ ngx_http_retry_chain_trail_filter(ngx_http_request_t *r)
         ngx_http_retry_chain_direct_note(run);
     }
 
-    h = ngx_list_push(&r->headers_out.headers);
+    if (ngx_http_retry_chain_trail_short(run, &text) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    h = ngx_http_retry_chain_header_add(r, &run->conf->header);
     if (h == NULL) {
         return NGX_ERROR;
     }
 
-    h->hash = 1;
-    h->key = run->conf->header;
-#if (NGX_HTTP_RETRY_CHAIN_LINKED_HEADERS)
-    h->next = NULL;
-#endif
-
-    if (ngx_http_retry_chain_trail_short(run, &h->value) != NGX_OK) {
-        h->hash = 0;
-        return NGX_ERROR;
-    }
+    h->value = text;
 
     return ngx_http_next_header_filter(r);
 }

@@ -9,6 +9,7 @@
 #include <ngx_http.h>
 #include "ngx_http_retry_chain_turn.h"
 #include "ngx_http_retry_chain_answer.h"
+#include "ngx_http_retry_chain_header.h"
 #include "ngx_http_retry_chain_json.h"
 #include "ngx_http_retry_chain_keep.h"
 #include "ngx_http_retry_chain_page.h"
@@ -270,9 +271,10 @@ ngx_http_retry_chain_turn_header(void *data, ngx_str_t *name, ngx_str_t *value)
 {
     ngx_http_request_t *sr = data;
 
-    ngx_uint_t        i;
-    ngx_list_part_t  *part;
-    ngx_table_elt_t  *h;
+    ngx_table_elt_t                *h;
+    ngx_http_retry_chain_header_t   at;
+
+    ngx_memzero(&at, sizeof(ngx_http_retry_chain_header_t));
 
     if (name->len == sizeof("content-type") - 1
         && ngx_strncasecmp(name->data, (u_char *) "content-type", name->len)
@@ -282,28 +284,15 @@ ngx_http_retry_chain_turn_header(void *data, ngx_str_t *name, ngx_str_t *value)
         return value->len ? NGX_OK : NGX_DECLINED;
     }
 
-    part = &sr->headers_out.headers.part;
-    h = part->elts;
+    h = ngx_http_retry_chain_header_next(&sr->headers_out.headers, name, &at);
 
-    for (i = 0; /* void */; i++) {
-
-        if (i >= part->nelts) {
-            if (part->next == NULL) {
-                return NGX_DECLINED;
-            }
-
-            part = part->next;
-            h = part->elts;
-            i = 0;
-        }
-
-        if (h[i].hash && h[i].key.len == name->len
-            && ngx_strncasecmp(h[i].key.data, name->data, name->len) == 0)
-        {
-            *value = h[i].value;
-            return NGX_OK;
-        }
+    if (h == NULL) {
+        return NGX_DECLINED;
     }
+
+    *value = h->value;
+
+    return NGX_OK;
 }
 
 
@@ -602,31 +591,14 @@ ngx_http_retry_chain_turn_watch(ngx_http_request_t *r)
 static ngx_uint_t
 ngx_http_retry_chain_turn_keyed(ngx_http_request_t *r)
 {
-    ngx_uint_t        i;
-    ngx_list_part_t  *part;
-    ngx_table_elt_t  *h;
+    ngx_table_elt_t                *h;
+    ngx_http_retry_chain_header_t   at;
 
-    part = &r->headers_in.headers.part;
-    h = part->elts;
+    static ngx_str_t  name = ngx_string("Idempotency-Key");
 
-    for (i = 0; /* void */; i++) {
+    ngx_memzero(&at, sizeof(ngx_http_retry_chain_header_t));
 
-        if (i >= part->nelts) {
-            if (part->next == NULL) {
-                return 0;
-            }
+    h = ngx_http_retry_chain_header_next(&r->headers_in.headers, &name, &at);
 
-            part = part->next;
-            h = part->elts;
-            i = 0;
-        }
-
-        if (h[i].key.len == sizeof("idempotency-key") - 1
-            && ngx_strncmp(h[i].lowcase_key, "idempotency-key",
-                           sizeof("idempotency-key") - 1)
-               == 0)
-        {
-            return h[i].value.len != 0;
-        }
-    }
+    return h && h->value.len;
 }
