@@ -244,6 +244,36 @@ ngx_http_retry_chain_conf_param(ngx_conf_t *cf,
 }
 
 
+char *
+ngx_http_retry_chain_conf_params(ngx_conf_t *cf, ngx_uint_t i,
+    ngx_http_retry_chain_param_t *params,
+    ngx_http_retry_chain_param_pt handler, void *data)
+{
+    ngx_str_t   *arg, value;
+    ngx_uint_t   mask, seen;
+
+    arg = cf->args->elts;
+
+    for (seen = 0; i < cf->args->nelts; i++) {
+
+        mask = ngx_http_retry_chain_conf_param(cf, params, &arg[i], &value,
+                                               &seen);
+
+        if (mask == NGX_CONF_UNSET_UINT) {
+            return NGX_CONF_ERROR;
+        }
+
+        if (mask == 0 || handler(data, mask, &value) != NGX_OK) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid parameter \"%V\"", &arg[i]);
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    return NGX_CONF_OK;
+}
+
+
 ngx_int_t
 ngx_http_retry_chain_conf_step(ngx_conf_t *cf,
     ngx_http_retry_chain_loc_conf_t *rclcf, ngx_str_t *name,

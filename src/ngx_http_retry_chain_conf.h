@@ -60,6 +60,15 @@ ngx_uint_t ngx_http_retry_chain_conf_param(ngx_conf_t *cf,
     ngx_http_retry_chain_param_t *params, ngx_str_t *arg, ngx_str_t *value,
     ngx_uint_t *seen);
 
+/* NGX_OK, or NGX_DECLINED if the value is invalid */
+typedef ngx_int_t (*ngx_http_retry_chain_param_pt)(void *data, ngx_uint_t mask,
+    ngx_str_t *value);
+
+/* hands the arguments from the i-th on to the handler; errors are logged */
+char *ngx_http_retry_chain_conf_params(ngx_conf_t *cf, ngx_uint_t i,
+    ngx_http_retry_chain_param_t *params,
+    ngx_http_retry_chain_param_pt handler, void *data);
+
 /* adds a step with that name; an error has been logged */
 ngx_int_t ngx_http_retry_chain_conf_step(ngx_conf_t *cf,
     ngx_http_retry_chain_loc_conf_t *rclcf, ngx_str_t *name,

@@ -24,6 +24,12 @@
 #define NGX_HTTP_RETRY_CHAIN_SEEN_WINDOW   0x20
 
 
+static ngx_int_t ngx_http_retry_chain_conf_hint(void *data, ngx_uint_t mask,
+    ngx_str_t *value);
+static ngx_int_t ngx_http_retry_chain_conf_budget_param(void *data,
+    ngx_uint_t mask, ngx_str_t *value);
+
+
 static ngx_http_retry_chain_param_t  ngx_http_retry_chain_hint_params[] = {
     { ngx_string("max="), NGX_HTTP_RETRY_CHAIN_SEEN_MAX },
     { ngx_string("cap="), NGX_HTTP_RETRY_CHAIN_SEEN_CAP },
@@ -45,9 +51,7 @@ ngx_http_retry_chain_conf_hints(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_http_retry_chain_loc_conf_t *rclcf = conf;
 
-    ngx_int_t                      rc;
-    ngx_str_t                     *value, s;
-    ngx_uint_t                     i, seen;
+    ngx_str_t                     *value;
     ngx_http_retry_chain_hints_t  *hints;
 
     if (rclcf->hints) {
@@ -75,52 +79,41 @@ ngx_http_retry_chain_conf_hints(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return NGX_CONF_OK;
     }
 
-    i = ngx_strcmp(value[1].data, "on") == 0 ? 2 : 1;
+    return ngx_http_retry_chain_conf_params(cf,
+                                  ngx_strcmp(value[1].data, "on") == 0 ? 2 : 1,
+                                  ngx_http_retry_chain_hint_params,
+                                  ngx_http_retry_chain_conf_hint, hints);
+}
 
-    for (seen = 0; i < cf->args->nelts; i++) {
 
-        switch (ngx_http_retry_chain_conf_param(cf,
-                                               ngx_http_retry_chain_hint_params,
-                                               &value[i], &s, &seen))
-        {
+static ngx_int_t
+ngx_http_retry_chain_conf_hint(void *data, ngx_uint_t mask, ngx_str_t *value)
+{
+    ngx_http_retry_chain_hints_t *hints = data;
 
-        case NGX_HTTP_RETRY_CHAIN_SEEN_MAX:
-            rc = ngx_http_retry_chain_parse_msec(&s, &hints->max);
-            break;
+    ngx_int_t  rc;
 
-        case NGX_HTTP_RETRY_CHAIN_SEEN_CAP:
-            rc = ngx_http_retry_chain_parse_msec(&s, &hints->cap);
-            rc = hints->cap ? rc : NGX_DECLINED;
-            break;
+    switch (mask) {
 
-        case NGX_HTTP_RETRY_CHAIN_SEEN_DEFAULT:
-            rc = ngx_http_retry_chain_parse_msec(&s, &hints->spacing);
-            rc = hints->spacing ? rc : NGX_DECLINED;
-            break;
+    case NGX_HTTP_RETRY_CHAIN_SEEN_MAX:
+        return ngx_http_retry_chain_parse_msec(value, &hints->max);
 
-        case NGX_HTTP_RETRY_CHAIN_SEEN_SCOPE:
-            hints->chain = (s.len == 5
-                            && ngx_strncmp(s.data, "chain", 5) == 0);
-            rc = hints->chain
-                 || (s.len == 4 && ngx_strncmp(s.data, "step", 4) == 0)
-                 ? NGX_OK : NGX_DECLINED;
-            break;
+    case NGX_HTTP_RETRY_CHAIN_SEEN_CAP:
+        rc = ngx_http_retry_chain_parse_msec(value, &hints->cap);
+        return hints->cap ? rc : NGX_DECLINED;
 
-        case NGX_CONF_UNSET_UINT:
-            return NGX_CONF_ERROR;
+    case NGX_HTTP_RETRY_CHAIN_SEEN_DEFAULT:
+        rc = ngx_http_retry_chain_parse_msec(value, &hints->spacing);
+        return hints->spacing ? rc : NGX_DECLINED;
 
-        default:
-            rc = NGX_DECLINED;
-        }
+    default: /* NGX_HTTP_RETRY_CHAIN_SEEN_SCOPE */
+        hints->chain = (value->len == 5
+                        && ngx_strncmp(value->data, "chain", 5) == 0);
 
-        if (rc != NGX_OK) {
-            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                               "invalid parameter \"%V\"", &value[i]);
-            return NGX_CONF_ERROR;
-        }
+        return hints->chain
+               || (value->len == 4 && ngx_strncmp(value->data, "step", 4) == 0)
+               ? NGX_OK : NGX_DECLINED;
     }
-
-    return NGX_CONF_OK;
 }
 
 
@@ -165,9 +158,8 @@ ngx_http_retry_chain_conf_budget(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_http_retry_chain_loc_conf_t *rclcf = conf;
 
-    ngx_int_t                            n, rc;
+    ngx_int_t                            n;
     ngx_str_t                           *value, s;
-    ngx_uint_t                           i, seen;
     ngx_http_retry_chain_budget_conf_t  *budget;
 
     if (rclcf->budget) {
@@ -211,46 +203,32 @@ ngx_http_retry_chain_conf_budget(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     budget->rate = 10000;
     budget->window = 10000;
 
-    for (i = 2, seen = 0; i < cf->args->nelts; i++) {
+    return ngx_http_retry_chain_conf_params(cf, 2,
+                                       ngx_http_retry_chain_budget_params,
+                                       ngx_http_retry_chain_conf_budget_param,
+                                       budget);
+}
 
-        switch (ngx_http_retry_chain_conf_param(cf,
-                                             ngx_http_retry_chain_budget_params,
-                                             &value[i], &s, &seen))
-        {
 
-        case NGX_HTTP_RETRY_CHAIN_SEEN_MIN:
+static ngx_int_t
+ngx_http_retry_chain_conf_budget_param(void *data, ngx_uint_t mask,
+    ngx_str_t *value)
+{
+    ngx_http_retry_chain_budget_conf_t *budget = data;
 
-            if (s.len == 1 && s.data[0] == '0') {
-                budget->rate = 0;
-                rc = NGX_OK;
-                break;
-            }
+    ngx_int_t  rc;
 
-            rc = ngx_http_retry_chain_parse_rate(&s, &budget->rate);
-            break;
+    if (mask == NGX_HTTP_RETRY_CHAIN_SEEN_MIN) {
 
-        case NGX_HTTP_RETRY_CHAIN_SEEN_WINDOW:
-            rc = ngx_http_retry_chain_parse_msec(&s, &budget->window);
-
-            if (budget->window < 100) {
-                rc = NGX_DECLINED;
-            }
-
-            break;
-
-        case NGX_CONF_UNSET_UINT:
-            return NGX_CONF_ERROR;
-
-        default:
-            rc = NGX_DECLINED;
+        if (value->len == 1 && value->data[0] == '0') {
+            budget->rate = 0;
+            return NGX_OK;
         }
 
-        if (rc != NGX_OK) {
-            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                               "invalid parameter \"%V\"", &value[i]);
-            return NGX_CONF_ERROR;
-        }
+        return ngx_http_retry_chain_parse_rate(value, &budget->rate);
     }
 
-    return NGX_CONF_OK;
+    rc = ngx_http_retry_chain_parse_msec(value, &budget->window);
+
+    return budget->window < 100 ? NGX_DECLINED : rc;
 }

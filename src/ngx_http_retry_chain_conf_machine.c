@@ -17,6 +17,8 @@
 #include "ngx_http_retry_chain_machine.h"
 
 
+static ngx_int_t ngx_http_retry_chain_conf_fail(void *data, ngx_uint_t mask,
+    ngx_str_t *value);
 static ngx_int_t ngx_http_retry_chain_conf_text(ngx_conf_t *cf,
     ngx_str_t *name, ngx_str_t *text);
 static ngx_int_t ngx_http_retry_chain_conf_read(ngx_conf_t *cf,
@@ -35,9 +37,9 @@ ngx_http_retry_chain_conf_machine(ngx_conf_t *cf, ngx_command_t *cmd,
 {
     ngx_http_retry_chain_loc_conf_t *rclcf = conf;
 
-    ngx_int_t                               n, rc;
-    ngx_str_t                              *value, *warning, name, text, s;
-    ngx_uint_t                              i, mask, seen;
+    ngx_int_t                               rc;
+    ngx_str_t                              *value, *warning, name, text;
+    ngx_uint_t                              i;
     ngx_http_retry_chain_plan_t            *plan;
     ngx_http_retry_chain_step_t            *step;
     ngx_http_retry_chain_main_conf_t       *rcmcf;
@@ -60,22 +62,12 @@ ngx_http_retry_chain_conf_machine(ngx_conf_t *cf, ngx_command_t *cmd,
     options.line = cf->conf_file->line;
     options.fail_status = NGX_HTTP_BAD_GATEWAY;
 
-    seen = 0;
-
-    if (cf->args->nelts == 3) {
-        mask = ngx_http_retry_chain_conf_param(cf,
-                                           ngx_http_retry_chain_machine_params,
-                                           &value[2], &s, &seen);
-
-        n = mask == 1 ? ngx_atoi(s.data, s.len) : NGX_ERROR;
-
-        if (n < 200 || n > 599) {
-            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                               "invalid parameter \"%V\"", &value[2]);
-            return NGX_CONF_ERROR;
-        }
-
-        options.fail_status = n;
+    if (ngx_http_retry_chain_conf_params(cf, 2,
+                                       ngx_http_retry_chain_machine_params,
+                                       ngx_http_retry_chain_conf_fail, &options)
+        != NGX_CONF_OK)
+    {
+        return NGX_CONF_ERROR;
     }
 
     name = value[1];
@@ -134,6 +126,25 @@ ngx_http_retry_chain_conf_machine(ngx_conf_t *cf, ngx_command_t *cmd,
     rcmcf->enabled = 1;
 
     return NGX_CONF_OK;
+}
+
+
+static ngx_int_t
+ngx_http_retry_chain_conf_fail(void *data, ngx_uint_t mask, ngx_str_t *value)
+{
+    ngx_http_retry_chain_machine_options_t *options = data;
+
+    ngx_int_t  n;
+
+    n = ngx_atoi(value->data, value->len);
+
+    if (n < 200 || n > 599) {
+        return NGX_DECLINED;
+    }
+
+    options->fail_status = n;
+
+    return NGX_OK;
 }
 
 
