@@ -10,8 +10,7 @@
  */
 
 
-#include "fuzz.h"
-#include "ngx_http_retry_chain_plan.h"
+#include "codes.h"
 
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -20,7 +19,6 @@ static void fuzz_codes(input_t *in);
 static void fuzz_msec(input_t *in);
 static void fuzz_rate(input_t *in);
 
-static void make_codes(input_t *in, ngx_http_retry_chain_codes_t *codes);
 static void rest(input_t *in, ngx_str_t *text);
 
 
@@ -137,41 +135,6 @@ fuzz_rate(input_t *in)
 
     must(rc == NGX_DECLINED);
     must(rate == 0);
-}
-
-
-/* one range, as codes_add() would leave it */
-
-static void
-make_codes(input_t *in, ngx_http_retry_chain_codes_t *codes)
-{
-    u_char      buf[sizeof("100-599")];
-    ngx_int_t   rc;
-    ngx_str_t   text;
-    ngx_uint_t  from, to;
-
-    ngx_memzero(codes, sizeof(*codes));
-
-    if (number(in, 4) == 0) {
-        return;
-    }
-
-    from = 100 + number(in, 500);
-    to = from + number(in, 600 - from);
-
-    snprintf((char *) buf, sizeof(buf), "%u-%u", (unsigned) from,
-             (unsigned) to);
-
-    text.data = buf;
-    text.len = sizeof("100-599") - 1;
-
-    rc = ngx_http_retry_chain_codes_add(codes, &text);
-
-    must(rc == NGX_OK);
-    must(ngx_http_retry_chain_codes_test(codes, from));
-    must(ngx_http_retry_chain_codes_test(codes, to));
-    must(!ngx_http_retry_chain_codes_test(codes, from - 1));
-    must(!ngx_http_retry_chain_codes_test(codes, to + 1));
 }
 
 

@@ -10,7 +10,7 @@
  */
 
 
-#include "fuzz.h"
+#include "codes.h"
 #include "ngx_http_retry_chain_policy.h"
 
 
@@ -26,7 +26,6 @@ static void fuzz_run(input_t *in);
 
 static ngx_uint_t make_plan(input_t *in);
 static void make_rule(input_t *in, ngx_http_retry_chain_rule_t *rule);
-static void make_codes(input_t *in, ngx_http_retry_chain_codes_t *codes);
 static void make_outcome(input_t *in);
 static void make_ways(input_t *in);
 static void check_verdict(ngx_msec_int_t left);
@@ -535,41 +534,6 @@ make_rule(input_t *in, ngx_http_retry_chain_rule_t *rule)
     rule->rate = 1000 + number(in, MAX_RATE - 1000 + 1);
 
     make_codes(in, &rule->codes);
-}
-
-
-/* one range, as codes_add() would leave it */
-
-static void
-make_codes(input_t *in, ngx_http_retry_chain_codes_t *codes)
-{
-    u_char      buf[sizeof("100-599")];
-    ngx_int_t   rc;
-    ngx_str_t   text;
-    ngx_uint_t  from, to;
-
-    ngx_memzero(codes, sizeof(*codes));
-
-    if (number(in, 4) == 0) {
-        return;
-    }
-
-    from = 100 + number(in, 500);
-    to = from + number(in, 600 - from);
-
-    snprintf((char *) buf, sizeof(buf), "%u-%u", (unsigned) from,
-             (unsigned) to);
-
-    text.data = buf;
-    text.len = sizeof("100-599") - 1;
-
-    rc = ngx_http_retry_chain_codes_add(codes, &text);
-
-    must(rc == NGX_OK);
-    must(ngx_http_retry_chain_codes_test(codes, from));
-    must(ngx_http_retry_chain_codes_test(codes, to));
-    must(!ngx_http_retry_chain_codes_test(codes, from - 1));
-    must(!ngx_http_retry_chain_codes_test(codes, to + 1));
 }
 
 
