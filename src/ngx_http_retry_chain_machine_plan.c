@@ -393,12 +393,7 @@ ngx_http_retry_chain_machine_deadline(ngx_http_retry_chain_machine_t *m)
     plan->hard = m->options->hard && plan->timeout;
 
     if (m->timeout) {
-
-        if (!plan->hard || m->timeout < plan->timeout) {
-            plan->timeout = m->timeout;
-        }
-
-        plan->hard = 1;
+        ngx_http_retry_chain_plan_limit(plan, m->timeout);
     }
 
     (void) ngx_http_retry_chain_plan_init(plan);

@@ -312,11 +312,8 @@ ngx_http_retry_chain_merge_machine(ngx_conf_t *cf,
     plan->njson = 0;
     plan->rotate = 0;
 
-    if (machine->hard
-        && (!plan->hard || machine->timeout < plan->timeout))
-    {
-        plan->timeout = machine->timeout;
-        plan->hard = 1;
+    if (machine->hard) {
+        ngx_http_retry_chain_plan_limit(plan, machine->timeout);
     }
 
     if (plan->timeout && conf->sleep > plan->timeout) {

@@ -161,6 +161,18 @@ ngx_http_retry_chain_hints_init(ngx_http_retry_chain_hints_t *hints)
 }
 
 
+void
+ngx_http_retry_chain_plan_limit(ngx_http_retry_chain_plan_t *plan,
+    ngx_msec_t timeout)
+{
+    if (!plan->hard || timeout < plan->timeout) {
+        plan->timeout = timeout;
+    }
+
+    plan->hard = 1;
+}
+
+
 ngx_int_t
 ngx_http_retry_chain_plan_init(ngx_http_retry_chain_plan_t *plan)
 {

@@ -261,6 +261,10 @@ ngx_int_t ngx_http_retry_chain_parse_rate(ngx_str_t *text, ngx_uint_t *rate);
 /* the defaults */
 void ngx_http_retry_chain_hints_init(ngx_http_retry_chain_hints_t *hints);
 
+/* a hard limit of a run, if no other one is shorter */
+void ngx_http_retry_chain_plan_limit(ngx_http_retry_chain_plan_t *plan,
+    ngx_msec_t timeout);
+
 /*
  * Computes the most attempts that a run may make; NGX_DECLINED if they are
  * more than MAX_ATTEMPTS, with plan->attempts set all the same.  Those of a
