@@ -364,7 +364,7 @@ is($n->ask(get('/status?format='))->{status}, 400, 'an empty one');
     is($y->{h}{'content-length'}[0], length $x->{body}, 'HEAD');
     is($y->{body}, '', 'without the page');
 
-    open my $in, '<', "$FindBin::Bin/../src/ngx_http_retry_chain_status.html"
+    open my $in, '<', "$FindBin::Bin/../src/status/ngx_http_retry_chain_status.html"
         or die;
     is($x->{body}, join('', map { s/^ *//r } <$in>),
        'it is what its source says');

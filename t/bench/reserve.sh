@@ -13,13 +13,16 @@ tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 
 incs=(-I "$tree/src/core" -I "$tree/src/event" -I "$tree/src/event/modules"
-      -I "$tree/src/event/quic" -I "$tree/src/os/unix" -I "$tree/objs" -I src)
-prefix=src/ngx_http_retry_chain_
+      -I "$tree/src/event/quic" -I "$tree/src/os/unix" -I "$tree/objs")
+
+for dir in src/ src/*/; do
+    incs+=(-I "$dir")
+done
 
 "${CC:-cc}" -O2 -pthread -o "$tmp/reserve" "${incs[@]}" t/bench/reserve.c \
-    ${prefix}pace.c ${prefix}phase.c ${prefix}learn.c
+    src/limit/*_{pace,phase,learn}.c
 "${CC:-cc}" -O2 -pthread -o "$tmp/record" "${incs[@]}" t/bench/record.c \
-    ${prefix}count.c ${prefix}ring.c
+    src/zone/*_{count,ring}.c
 
 "$tmp/reserve"
 "$tmp/record"

@@ -16,7 +16,6 @@ src=$(realpath "$3")
 
 cd "$(dirname "$0")/../.."
 
-prefix=src/ngx_http_retry_chain_
 out=build/unit
 
 core=(ngx_string ngx_parse ngx_parse_time ngx_palloc ngx_array ngx_list)
@@ -26,7 +25,12 @@ cflags="-O1 -g -fno-omit-frame-pointer -DNGX_DEBUG_PALLOC=1 -pthread"
 warnings="-Wall -Wextra -Wno-unused-parameter -Wmissing-prototypes -Wshadow
           -Werror"
 incs="-I $tree/src/core -I $tree/src/event -I $tree/src/event/modules
-      -I $tree/src/event/quic -I $tree/src/os/unix -I $tree/objs"
+      -I $tree/src/event/quic -I $tree/src/os/unix -I $tree/objs
+      -I t/unit"
+
+for dir in src/ src/*/; do
+    incs="$incs -I $dir"
+done
 
 case $kind in
     test | explain)
@@ -59,13 +63,9 @@ if [ ${#programs[@]} = 0 ]; then
     exit
 fi
 
-pure=()
+pure=(src/{limit,plan,machine}/*.c src/zone/*_{count,ring}.c
+      src/util/*_{text,sha256}.c)
 libs=-lcjson
-
-for room in learn phase pace budget plan json condition walk policy count ring \
-            text sha256 hint machine; do
-    pure+=($prefix$room.c $prefix${room}_*.c)
-done
 
 
 # compile SOURCE OBJECT FLAG...: unless the object is newer than all sources
@@ -82,7 +82,7 @@ compile()
         return
     fi
 
-    $cc -c $cflags $sanitize "$@" $incs -I src -I t/unit -o "$object" "$source"
+    $cc -c $cflags $sanitize "$@" $incs -o "$object" "$source"
 }
 
 

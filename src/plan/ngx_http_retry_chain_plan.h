@@ -20,15 +20,13 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 #include "ngx_http_retry_chain_budget.h"
+#include "ngx_http_retry_chain_hint.h"
 #include "ngx_http_retry_chain_pace.h"
 
 
 #define NGX_HTTP_RETRY_CHAIN_MAX_STEPS      16
 #define NGX_HTTP_RETRY_CHAIN_MAX_RULES      16
 #define NGX_HTTP_RETRY_CHAIN_MAX_ATTEMPTS   100
-
-/* the longest time that a parameter takes: 24 days, fits 31 bits */
-#define NGX_HTTP_RETRY_CHAIN_MAX_TIME       ((ngx_msec_t) 24 * 86400 * 1000)
 
 
 /* what an attempt gave; a rule matches a mask of these */

@@ -7,7 +7,6 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 #include "ngx_http_retry_chain_hint.h"
-#include "ngx_http_retry_chain_plan.h"
 
 
 /* numbers saturate where a thousand of them still fits 63 bits */

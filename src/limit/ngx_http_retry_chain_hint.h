@@ -24,6 +24,9 @@
 #include <ngx_core.h>
 
 
+/* the longest time that is dealt with: 24 days, fits 31 bits */
+#define NGX_HTTP_RETRY_CHAIN_MAX_TIME  ((ngx_msec_t) 24 * 86400 * 1000)
+
 /* more calls left than this are this many */
 #define NGX_HTTP_RETRY_CHAIN_HINT_MAX_REMAINING  0x7fffffff
 
@@ -64,7 +67,7 @@ typedef struct {
 
 /*
  * "now" is the time of the epoch in seconds, "cap" the longest delay and reset
- * in milliseconds; 0 and all above MAX_TIME of a plan are MAX_TIME.
+ * in milliseconds; 0 and all above MAX_TIME are MAX_TIME.
  */
 void ngx_http_retry_chain_hint_parse(
     const ngx_http_retry_chain_hint_fields_t *fields, ngx_uint_t status,
