@@ -7,12 +7,12 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 #include <ngx_http.h>
-#include "ngx_http_retry_chain_module.h"
+#include "ngx_http_retry_chain.h"
 #include "ngx_http_retry_chain_conf.h"
 #include "ngx_http_retry_chain_merge.h"
 #include "ngx_http_retry_chain_policy.h"
 #include "ngx_http_retry_chain_attempt.h"
-#include "ngx_http_retry_chain_direct.h"
+#include "ngx_http_retry_chain_passthrough.h"
 #include "ngx_http_retry_chain_handler.h"
 #include "ngx_http_retry_chain_relay.h"
 #include "ngx_http_retry_chain_status.h"
@@ -158,7 +158,7 @@ static ngx_command_t  ngx_http_retry_chain_commands[] = {
 
     { ngx_string("retry_chain_retry_after"),
       NGX_HTTP_RETRY_CHAIN_LEVELS|NGX_CONF_1MORE,
-      ngx_http_retry_chain_conf_hints,
+      ngx_http_retry_chain_conf_retry_after,
       NGX_HTTP_LOC_CONF_OFFSET,
       0,
       NULL },
@@ -300,7 +300,7 @@ ngx_http_retry_chain_create_loc_conf(ngx_conf_t *cf)
      *     conf->plan = NULL;
      *     conf->notes = NULL;
      *     conf->zone = NULL;
-     *     conf->hints = NULL;
+     *     conf->retry_after = NULL;
      *     conf->budget = NULL;
      *     conf->json = NULL;
      *     conf->header = { 0, NULL };
@@ -352,7 +352,7 @@ ngx_http_retry_chain_postconfiguration(ngx_conf_t *cf)
                                    ngx_http_retry_chain_phase_handler)
            != NGX_OK
         || ngx_http_retry_chain_add_handler(cf, NGX_HTTP_LOG_PHASE,
-                                   ngx_http_retry_chain_direct_log_handler)
+                                   ngx_http_retry_chain_passthrough_log_handler)
            != NGX_OK)
     {
         return NGX_ERROR;

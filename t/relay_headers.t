@@ -1,5 +1,5 @@
 # What the client gets of the header of the reply that is relayed after a
-# failure, line by line of the table in ngx_http_retry_chain_lend.c, and that
+# failure, line by line of the table in ngx_http_retry_chain_relay_headers.c, and that
 # nothing of a discarded reply is left.
 
 use strict;

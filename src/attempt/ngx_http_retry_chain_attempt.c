@@ -74,7 +74,7 @@ ngx_http_retry_chain_attempt_start(ngx_http_request_t *r,
 
     /*
      * variables of its own: a value cached by one attempt, say a key of the
-     * way out from a map, is no use to the next one
+     * upstream from a map, is no use to the next one
      */
 
     cmcf = ngx_http_get_module_main_conf(r, ngx_http_core_module);
@@ -392,7 +392,7 @@ ngx_http_retry_chain_attempt_done(ngx_http_request_t *sr, void *data,
     if (!at->judged) {
         ngx_http_retry_chain_attempt_judge(at);
 
-    } else if (at->holding && !at->answered && !c->error
+    } else if (at->buffering && !at->answered && !c->error
                && rc != NGX_HTTP_CLIENT_CLOSED_REQUEST)
     {
         ngx_http_retry_chain_attempt_broken(at);
@@ -474,7 +474,7 @@ ngx_http_retry_chain_attempt_judge(ngx_http_retry_chain_attempt_t *at)
         && u->state && u->state->header_time != (ngx_msec_t) -1
         && !(u->conf->ignore_headers & NGX_HTTP_UPSTREAM_IGN_XA_REDIRECT))
     {
-        /* the way out has answered, it is the redirect that failed here */
+        /* the upstream has answered, it is the redirect that failed here */
 
         outcome->status = u->headers_in.status_n;
         return;

@@ -14,14 +14,15 @@
 #define _NGX_HTTP_RETRY_CHAIN_ATTEMPT_H_INCLUDED_
 
 
-#include "ngx_http_retry_chain_module.h"
+#include "ngx_http_retry_chain.h"
 #include "ngx_http_retry_chain_policy.h"
 
 
 typedef struct ngx_http_retry_chain_attempt_s  ngx_http_retry_chain_attempt_t;
 
-/* of hold.h: a reply that is held back */
-typedef struct ngx_http_retry_chain_held_s  ngx_http_retry_chain_held_t;
+/* of body_buffer.h: a reply that is held back */
+typedef struct ngx_http_retry_chain_body_buffer_s
+    ngx_http_retry_chain_body_buffer_t;
 
 /*
  * NGX_OK: relay the reply; NGX_DECLINED: discard it; NGX_AGAIN: hold it back,
@@ -32,39 +33,39 @@ typedef ngx_int_t (*ngx_http_retry_chain_judge_pt)(
 
 
 struct ngx_http_retry_chain_attempt_s {
-    ngx_http_request_t                *request;     /* the clone */
-    ngx_pool_t                        *pool;        /* holds this, too */
-    ngx_http_retry_chain_step_t       *step;
+    ngx_http_request_t                  *request;   /* the clone */
+    ngx_pool_t                          *pool;      /* holds this, too */
+    ngx_http_retry_chain_step_t         *step;
 
-    void                              *data;        /* the run */
-    ngx_http_retry_chain_judge_pt      judge;       /* asked for the verdict */
-    ngx_http_retry_chain_held_t       *held;        /* or NULL */
-    ngx_event_t                       *cut;         /* fired to cut a body */
+    void                                *data;      /* the run */
+    ngx_http_retry_chain_judge_pt        judge;     /* asked for the verdict */
+    ngx_http_retry_chain_body_buffer_t  *buffer;    /* or NULL */
+    ngx_event_t                         *cut;       /* fired to cut a body */
 
-    ngx_http_cleanup_t                *cleanup;     /* of main, before it */
+    ngx_http_cleanup_t                  *cleanup;   /* of main, before it */
 
-    ngx_http_post_subrequest_t         ps;
-    ngx_http_posted_request_t          posted;      /* of the main request */
+    ngx_http_post_subrequest_t           ps;
+    ngx_http_posted_request_t            posted;    /* of the main request */
 
-    ngx_http_retry_chain_outcome_t     outcome;
-    ngx_int_t                          rc;          /* the attempt ended with */
-    ngx_int_t                          answer;      /* with "answered" */
-    ngx_uint_t                         states;      /* first of its own */
-    off_t                              discarded;   /* bytes */
-    ngx_str_t                          named;       /* redirect to @location */
+    ngx_http_retry_chain_outcome_t       outcome;
+    ngx_int_t                            rc;        /* the attempt ended with */
+    ngx_int_t                            answer;    /* with "answered" */
+    ngx_uint_t                           states;    /* first of its own */
+    off_t                                discarded; /* bytes */
+    ngx_str_t                            named;     /* redirect to @location */
 
-    unsigned                           judged:1;    /* the header was seen */
-    unsigned                           holding:1;
-    unsigned                           relaying:1;
-    unsigned                           discarding:1;
-    unsigned                           expired:1;   /* aborted by a timeout */
-    unsigned                           redirected:1;
-    unsigned                           replaced:1;  /* by a filter */
-    unsigned                           complete:1;  /* end of the body seen */
-    unsigned                           answered:1;  /* by a header alone */
-    unsigned                           aio:1;       /* of the main request */
-    unsigned                           done:1;
-    unsigned                           error:1;     /* c->error at the end */
+    unsigned                             judged:1;  /* the header was seen */
+    unsigned                             buffering:1;
+    unsigned                             relaying:1;
+    unsigned                             discarding:1;
+    unsigned                             expired:1; /* aborted by a timeout */
+    unsigned                             redirected:1;
+    unsigned                             replaced:1; /* by a filter */
+    unsigned                             complete:1; /* end of the body seen */
+    unsigned                             answered:1; /* by a header alone */
+    unsigned                             aio:1;     /* of the main request */
+    unsigned                             done:1;
+    unsigned                             error:1;   /* c->error at the end */
 };
 
 
@@ -81,7 +82,7 @@ ngx_http_retry_chain_attempt_t *ngx_http_retry_chain_attempt_start(
     ngx_uint_t contexts);
 
 /*
- * Ends a running attempt from a timer as if the way out had timed out.  The
+ * Ends a running attempt from a timer as if the upstream had timed out.  The
  * attempt may be gone afterwards.  One that is busy with a file, or that has
  * another handler than nginx's own, ends by itself.
  */

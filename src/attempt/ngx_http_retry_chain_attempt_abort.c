@@ -51,7 +51,7 @@ ngx_http_retry_chain_attempt_abort(ngx_http_retry_chain_attempt_t *at)
     if (u->peer.connection) {
 
         /*
-         * whatever the way out is being waited for, connect, handshake, header
+         * whatever the upstream is being waited for, connect, handshake, header
          * or body, is told that its timer has expired; posted requests are
          * run there, so nothing of the attempt may be touched afterwards
          */

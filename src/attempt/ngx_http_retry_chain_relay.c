@@ -9,8 +9,8 @@
 #include <ngx_http.h>
 #include "ngx_http_retry_chain_relay.h"
 #include "ngx_http_retry_chain_attempt.h"
-#include "ngx_http_retry_chain_hold.h"
-#include "ngx_http_retry_chain_lend.h"
+#include "ngx_http_retry_chain_body_buffer.h"
+#include "ngx_http_retry_chain_relay_headers.h"
 
 
 /* a discarded body up to this size is read to its end */
@@ -106,7 +106,7 @@ ngx_http_retry_chain_header_filter(ngx_http_request_t *r)
         return ngx_http_retry_chain_relay_header(at);
 
     case NGX_AGAIN:
-        at->holding = 1;
+        at->buffering = 1;
         r->header_sent = 1;
         return NGX_OK;
 
@@ -137,7 +137,7 @@ ngx_http_retry_chain_body_filter(ngx_http_request_t *r, ngx_chain_t *in)
         return ngx_http_next_body_filter(r, in);
     }
 
-    if (at->holding) {
+    if (at->buffering) {
         return ngx_http_retry_chain_relay_held(at, in);
     }
 
@@ -269,11 +269,11 @@ ngx_http_retry_chain_relay_header(ngx_http_retry_chain_attempt_t *at)
 
     at->relaying = 1;
 
-    if (ngx_http_retry_chain_lend_headers(r, sr) != NGX_OK) {
+    if (ngx_http_retry_chain_relay_headers(r, sr) != NGX_OK) {
         return NGX_ERROR;
     }
 
-    ngx_http_retry_chain_lend_reply(r, sr);
+    ngx_http_retry_chain_relay_reply(r, sr);
 
     rc = ngx_http_retry_chain_relay_call(at, NULL);
 
@@ -321,18 +321,18 @@ ngx_http_retry_chain_relay_held(ngx_http_retry_chain_attempt_t *at,
         return NGX_OK;
     }
 
-    rc = ngx_http_retry_chain_hold_take(at, &in);
+    rc = ngx_http_retry_chain_body_buffer_add(at, &in);
 
     if (rc == NGX_AGAIN || rc == NGX_ERROR) {
         return rc == NGX_AGAIN ? NGX_OK : NGX_ERROR;
     }
 
-    at->holding = 0;
+    at->buffering = 0;
 
-    if (at->judge(at, rc == NGX_OK ? &at->held->body : NULL) != NGX_OK) {
+    if (at->judge(at, rc == NGX_OK ? &at->buffer->body : NULL) != NGX_OK) {
 
         if (ngx_http_retry_chain_discard_header(at) != NGX_OK
-            && at->cut && !at->held->last && !at->cut->posted)
+            && at->cut && !at->buffer->last && !at->cut->posted)
         {
             ngx_post_event(at->cut, &ngx_posted_events);
         }
@@ -343,7 +343,7 @@ ngx_http_retry_chain_relay_held(ngx_http_retry_chain_attempt_t *at,
         }
 #endif
 
-        at->discarded = at->held->body.len;
+        at->discarded = at->buffer->body.len;
 
         return ngx_http_retry_chain_body_filter(sr, in);
     }
@@ -357,7 +357,7 @@ ngx_http_retry_chain_relay_held(ngx_http_retry_chain_attempt_t *at,
     }
 
     if (rc == NGX_ERROR || rc > NGX_OK || sr->main->header_only) {
-        at->holding = 1;
+        at->buffering = 1;
         at->answered = 1;
         at->answer = rc;
         at->complete = sr->main->header_only;
@@ -367,7 +367,7 @@ ngx_http_retry_chain_relay_held(ngx_http_retry_chain_attempt_t *at,
         return NGX_OK;
     }
 
-    in = ngx_http_retry_chain_hold_give(at, in);
+    in = ngx_http_retry_chain_body_buffer_chain(at, in);
 
     return in ? ngx_http_retry_chain_body_filter(sr, in) : NGX_ERROR;
 }
@@ -430,7 +430,7 @@ ngx_http_retry_chain_relay_body(ngx_http_retry_chain_attempt_t *at,
             b->last_in_chain = 0;
         }
 
-        if (ngx_http_retry_chain_lend_trailers(r, sr) != NGX_OK) {
+        if (ngx_http_retry_chain_relay_trailers(r, sr) != NGX_OK) {
             return NGX_ERROR;
         }
     }

@@ -15,7 +15,7 @@
 #define _NGX_HTTP_RETRY_CHAIN_RELAY_H_INCLUDED_
 
 
-#include "ngx_http_retry_chain_module.h"
+#include "ngx_http_retry_chain.h"
 
 
 /* called in postconfiguration */

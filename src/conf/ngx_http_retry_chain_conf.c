@@ -7,7 +7,7 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 #include <ngx_http.h>
-#include "ngx_http_retry_chain_module.h"
+#include "ngx_http_retry_chain.h"
 #include "ngx_http_retry_chain_conf.h"
 
 
@@ -34,7 +34,7 @@ static ngx_int_t ngx_http_retry_chain_conf_condition(
 static ngx_int_t ngx_http_retry_chain_conf_rule_param(
     ngx_http_retry_chain_rule_t *rule, ngx_uint_t mask, ngx_str_t *value);
 static ngx_int_t ngx_http_retry_chain_conf_rate(ngx_str_t *value,
-    ngx_http_retry_chain_pace_t *pace);
+    ngx_http_retry_chain_limiter_conf_t *pace);
 static ngx_int_t ngx_http_retry_chain_conf_attempts(ngx_str_t *value,
     ngx_uint_t *attempts);
 
@@ -107,7 +107,7 @@ ngx_http_retry_chain_conf_steps(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     }
 
     ngx_memzero(&params, sizeof(ngx_http_retry_chain_step_t));
-    params.pace.burst = 1;
+    params.limit.burst = 1;
 
     seen = 0;
 
@@ -156,14 +156,14 @@ ngx_http_retry_chain_conf_steps(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
             break;
 
         case NGX_HTTP_RETRY_CHAIN_SEEN_RATE:
-            rc = ngx_http_retry_chain_conf_rate(&s, &params.pace);
+            rc = ngx_http_retry_chain_conf_rate(&s, &params.limit);
             break;
 
         case NGX_HTTP_RETRY_CHAIN_SEEN_BURST:
             n = ngx_atoi(s.data, s.len);
             rc = n >= 1 && n <= NGX_HTTP_RETRY_CHAIN_MAX_BURST ? NGX_OK
                                                                : NGX_DECLINED;
-            params.pace.burst = n;
+            params.limit.burst = n;
             break;
 
         default: /* logged */
@@ -178,7 +178,7 @@ ngx_http_retry_chain_conf_steps(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     }
 
     if ((seen & NGX_HTTP_RETRY_CHAIN_SEEN_BURST)
-        && params.pace.rate == 0 && !params.pace.automatic)
+        && params.limit.rate == 0 && !params.limit.automatic)
     {
         return "\"burst\" needs \"rate\"";
     }
@@ -338,7 +338,7 @@ ngx_http_retry_chain_conf_step(ngx_conf_t *cf,
 
 static ngx_int_t
 ngx_http_retry_chain_conf_rate(ngx_str_t *value,
-    ngx_http_retry_chain_pace_t *pace)
+    ngx_http_retry_chain_limiter_conf_t *pace)
 {
     if (value->len == 3 && ngx_strncmp(value->data, "off", 3) == 0) {
         return NGX_OK;

@@ -14,7 +14,7 @@
 #define _NGX_HTTP_RETRY_CHAIN_CONF_H_INCLUDED_
 
 
-#include "ngx_http_retry_chain_module.h"
+#include "ngx_http_retry_chain.h"
 
 
 char *ngx_http_retry_chain_conf_steps(ngx_conf_t *cf, ngx_command_t *cmd,
@@ -29,7 +29,7 @@ char *ngx_http_retry_chain_conf_header(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 char *ngx_http_retry_chain_conf_zone(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
-char *ngx_http_retry_chain_conf_hints(ngx_conf_t *cf, ngx_command_t *cmd,
+char *ngx_http_retry_chain_conf_retry_after(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 char *ngx_http_retry_chain_conf_max_waiting(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);

@@ -5,14 +5,14 @@
 
 
 /*
- * Directives about limits of ways out.
+ * Directives about limits of upstreams.
  */
 
 
 #include <ngx_config.h>
 #include <ngx_core.h>
 #include <ngx_http.h>
-#include "ngx_http_retry_chain_module.h"
+#include "ngx_http_retry_chain.h"
 #include "ngx_http_retry_chain_conf.h"
 
 
@@ -24,13 +24,13 @@
 #define NGX_HTTP_RETRY_CHAIN_SEEN_WINDOW   0x20
 
 
-static ngx_int_t ngx_http_retry_chain_conf_hint(void *data, ngx_uint_t mask,
-    ngx_str_t *value);
+static ngx_int_t ngx_http_retry_chain_conf_retry_after_param(void *data,
+    ngx_uint_t mask, ngx_str_t *value);
 static ngx_int_t ngx_http_retry_chain_conf_budget_param(void *data,
     ngx_uint_t mask, ngx_str_t *value);
 
 
-static ngx_http_retry_chain_param_t  ngx_http_retry_chain_hint_params[] = {
+static ngx_http_retry_chain_param_t  ngx_http_retry_chain_ratelimit_params[] = {
     { ngx_string("max="), NGX_HTTP_RETRY_CHAIN_SEEN_MAX },
     { ngx_string("cap="), NGX_HTTP_RETRY_CHAIN_SEEN_CAP },
     { ngx_string("default="), NGX_HTTP_RETRY_CHAIN_SEEN_DEFAULT },
@@ -47,25 +47,27 @@ static ngx_http_retry_chain_param_t  ngx_http_retry_chain_budget_params[] = {
 
 
 char *
-ngx_http_retry_chain_conf_hints(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+ngx_http_retry_chain_conf_retry_after(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf)
 {
     ngx_http_retry_chain_loc_conf_t *rclcf = conf;
 
     ngx_str_t                     *value;
-    ngx_http_retry_chain_hints_t  *hints;
+    ngx_http_retry_chain_retry_after_conf_t  *retry_after;
 
-    if (rclcf->hints) {
+    if (rclcf->retry_after) {
         return "is duplicate";
     }
 
-    hints = ngx_palloc(cf->pool, sizeof(ngx_http_retry_chain_hints_t));
-    if (hints == NULL) {
+    retry_after = ngx_palloc(cf->pool,
+                             sizeof(ngx_http_retry_chain_retry_after_conf_t));
+    if (retry_after == NULL) {
         return NGX_CONF_ERROR;
     }
 
-    ngx_http_retry_chain_hints_init(hints);
+    ngx_http_retry_chain_retry_after_conf_init(retry_after);
 
-    rclcf->hints = hints;
+    rclcf->retry_after = retry_after;
 
     value = cf->args->elts;
 
@@ -75,42 +77,44 @@ ngx_http_retry_chain_conf_hints(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
             return "\"off\" must stand alone";
         }
 
-        hints->off = 1;
+        retry_after->off = 1;
         return NGX_CONF_OK;
     }
 
     return ngx_http_retry_chain_conf_params(cf,
                                   ngx_strcmp(value[1].data, "on") == 0 ? 2 : 1,
-                                  ngx_http_retry_chain_hint_params,
-                                  ngx_http_retry_chain_conf_hint, hints);
+                                  ngx_http_retry_chain_ratelimit_params,
+                                  ngx_http_retry_chain_conf_retry_after_param,
+                                  retry_after);
 }
 
 
 static ngx_int_t
-ngx_http_retry_chain_conf_hint(void *data, ngx_uint_t mask, ngx_str_t *value)
+ngx_http_retry_chain_conf_retry_after_param(void *data, ngx_uint_t mask,
+    ngx_str_t *value)
 {
-    ngx_http_retry_chain_hints_t *hints = data;
+    ngx_http_retry_chain_retry_after_conf_t *retry_after = data;
 
     ngx_int_t  rc;
 
     switch (mask) {
 
     case NGX_HTTP_RETRY_CHAIN_SEEN_MAX:
-        return ngx_http_retry_chain_parse_msec(value, &hints->max);
+        return ngx_http_retry_chain_parse_msec(value, &retry_after->max);
 
     case NGX_HTTP_RETRY_CHAIN_SEEN_CAP:
-        rc = ngx_http_retry_chain_parse_msec(value, &hints->cap);
-        return hints->cap ? rc : NGX_DECLINED;
+        rc = ngx_http_retry_chain_parse_msec(value, &retry_after->cap);
+        return retry_after->cap ? rc : NGX_DECLINED;
 
     case NGX_HTTP_RETRY_CHAIN_SEEN_DEFAULT:
-        rc = ngx_http_retry_chain_parse_msec(value, &hints->spacing);
-        return hints->spacing ? rc : NGX_DECLINED;
+        rc = ngx_http_retry_chain_parse_msec(value, &retry_after->spacing);
+        return retry_after->spacing ? rc : NGX_DECLINED;
 
     default: /* NGX_HTTP_RETRY_CHAIN_SEEN_SCOPE */
-        hints->chain = (value->len == 5
-                        && ngx_strncmp(value->data, "chain", 5) == 0);
+        retry_after->chain = (value->len == 5
+                              && ngx_strncmp(value->data, "chain", 5) == 0);
 
-        return hints->chain
+        return retry_after->chain
                || (value->len == 4 && ngx_strncmp(value->data, "step", 4) == 0)
                ? NGX_OK : NGX_DECLINED;
     }

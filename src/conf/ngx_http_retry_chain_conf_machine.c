@@ -12,7 +12,7 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 #include <ngx_http.h>
-#include "ngx_http_retry_chain_module.h"
+#include "ngx_http_retry_chain.h"
 #include "ngx_http_retry_chain_conf.h"
 #include "ngx_http_retry_chain_machine.h"
 
@@ -109,7 +109,7 @@ ngx_http_retry_chain_conf_machine(ngx_conf_t *cf, ngx_command_t *cmd,
     step = plan->steps;
 
     for (i = 0; i < plan->nsteps; i++) {
-        step[i].pace.burst = 1;
+        step[i].limit.burst = 1;
 
         if (ngx_http_retry_chain_conf_step(cf, rclcf, &step[i].name, &step[i])
             != NGX_OK)

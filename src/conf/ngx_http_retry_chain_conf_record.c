@@ -12,7 +12,7 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 #include <ngx_http.h>
-#include "ngx_http_retry_chain_module.h"
+#include "ngx_http_retry_chain.h"
 #include "ngx_http_retry_chain_conf.h"
 #include "ngx_http_retry_chain_zone.h"
 

@@ -7,7 +7,7 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 #include <ngx_http.h>
-#include "ngx_http_retry_chain_module.h"
+#include "ngx_http_retry_chain.h"
 #include "ngx_http_retry_chain_merge.h"
 #include "ngx_http_retry_chain_zone.h"
 
@@ -48,7 +48,7 @@ ngx_http_retry_chain_merge_conf(ngx_conf_t *cf, void *parent, void *child)
             && conf->stop == NULL
             && conf->non_idempotent == NGX_CONF_UNSET_UINT
             && conf->zone == NULL
-            && conf->hints == NULL
+            && conf->retry_after == NULL
             && conf->budget == NULL
             && conf->dry_run == NGX_CONF_UNSET
             && conf->json == NULL
@@ -98,8 +98,8 @@ ngx_http_retry_chain_merge_conf(ngx_conf_t *cf, void *parent, void *child)
         conf->zone = prev->zone;
     }
 
-    if (conf->hints == NULL) {
-        conf->hints = prev->hints;
+    if (conf->retry_after == NULL) {
+        conf->retry_after = prev->retry_after;
     }
 
     if (conf->budget == NULL) {
@@ -262,11 +262,11 @@ ngx_http_retry_chain_merge_plan(ngx_conf_t *cf,
         plan->budget = *conf->budget;
     }
 
-    if (conf->hints) {
-        plan->hints = *conf->hints;
+    if (conf->retry_after) {
+        plan->retry_after = *conf->retry_after;
 
     } else {
-        ngx_http_retry_chain_hints_init(&plan->hints);
+        ngx_http_retry_chain_retry_after_conf_init(&plan->retry_after);
     }
 
     if (conf->machine) {
@@ -326,7 +326,7 @@ ngx_http_retry_chain_merge_machine(ngx_conf_t *cf,
 }
 
 
-/* what acts on slots has no use without them */
+/* what acts on limiters has no use without them */
 
 static ngx_int_t
 ngx_http_retry_chain_merge_zone(ngx_conf_t *cf,
@@ -336,7 +336,7 @@ ngx_http_retry_chain_merge_zone(ngx_conf_t *cf,
     ngx_http_retry_chain_step_t  *step;
 
     if (conf->zone) {
-        return conf->plan->ways
+        return conf->plan->queues
                ? NGX_OK
                : ngx_http_retry_chain_zone_use(cf, conf->zone, conf->plan);
     }
@@ -345,7 +345,7 @@ ngx_http_retry_chain_merge_zone(ngx_conf_t *cf,
 
     for (i = 0; i < conf->plan->nsteps; i++) {
 
-        if (step[i].pace.rate || step[i].pace.automatic) {
+        if (step[i].limit.rate || step[i].limit.automatic) {
             ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
                           "\"rate\" of step \"%V\" in %V:%ui needs "
                           "\"retry_chain_zone\"",

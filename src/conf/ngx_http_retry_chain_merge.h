@@ -13,7 +13,7 @@
 #define _NGX_HTTP_RETRY_CHAIN_MERGE_H_INCLUDED_
 
 
-#include "ngx_http_retry_chain_module.h"
+#include "ngx_http_retry_chain.h"
 
 
 char *ngx_http_retry_chain_merge_conf(ngx_conf_t *cf, void *parent,

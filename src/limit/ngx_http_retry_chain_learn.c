@@ -98,7 +98,7 @@ ngx_http_retry_chain_learn_accepted(ngx_http_retry_chain_learned_t *learned,
 }
 
 
-/* after a quiet time its calls do not tell what the way out may do */
+/* after a quiet time its calls do not tell what the upstream may do */
 
 static ngx_uint_t
 ngx_http_retry_chain_learn_busier(ngx_http_retry_chain_learned_t *learned,
@@ -180,7 +180,7 @@ ngx_http_retry_chain_learn_limit(ngx_http_retry_chain_learned_t *learned,
 
 /*
  * A limit after no call, or a few.  What was known may be too much, unless the
- * way out takes nothing at all: a half of it stays.  A few calls are counted
+ * upstream takes nothing at all: a half of it stays.  A few calls are counted
  * further on, as long as little else than limits lies between them.
  */
 

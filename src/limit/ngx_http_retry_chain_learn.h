@@ -5,7 +5,7 @@
 
 
 /*
- * What a way out may do, learned from when it refuses.  Additive increase and
+ * What an upstream may do, learned from when it refuses.  Additive increase and
  * multiplicative decrease as in the adaptive mode of the AWS SDKs, but shared
  * by all workers, and around an estimate of the limit instead of a fixed share
  * of the last pace: a vendor with a bucket of B calls that is refilled at rate
@@ -29,7 +29,7 @@
 #define NGX_HTTP_RETRY_CHAIN_MAX_PACE  100000000
 
 
-/* what is known of a way out: accepted calls since the last limit ended */
+/* what is known of an upstream: accepted calls since the last limit ended */
 
 typedef struct {
     ngx_atomic_t                        since;    /* 0: none yet */
@@ -74,7 +74,7 @@ ngx_uint_t ngx_http_retry_chain_learn_pace(
     ngx_http_retry_chain_learned_t *learned, uint64_t now);
 
 /*
- * The limit of a way out that has refused after "calls" in "time" and is
+ * The limit of an upstream that has refused after "calls" in "time" and is
  * blocked for "block".  "last_calls" and "last_time" are those of the limit
  * before, 0 if there was none or it is no guide any more.
  */

@@ -8,10 +8,10 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 #include "ngx_http_retry_chain_trail.h"
-#include "ngx_http_retry_chain_direct.h"
+#include "ngx_http_retry_chain_passthrough.h"
 #include "ngx_http_retry_chain_header.h"
-#include "ngx_http_retry_chain_run.h"
-#include "ngx_http_retry_chain_tree.h"
+#include "ngx_http_retry_chain_run_begin.h"
+#include "ngx_http_retry_chain_json_writer.h"
 
 
 /* of all servers of an attempt */
@@ -20,13 +20,14 @@
 
 
 static void ngx_http_retry_chain_trail_attempt(
-    ngx_http_retry_chain_run_t *run, ngx_http_retry_chain_tree_t *tree,
-    cJSON *attempts, ngx_http_retry_chain_record_t *record);
+    ngx_http_retry_chain_run_t *run, ngx_http_retry_chain_json_writer_t *writer,
+    cJSON *attempts, ngx_http_retry_chain_attempt_record_t *record);
 static ngx_int_t ngx_http_retry_chain_trail_filter(ngx_http_request_t *r);
 static ngx_int_t ngx_http_retry_chain_trail_short(
     ngx_http_retry_chain_run_t *run, ngx_str_t *text);
 static u_char *ngx_http_retry_chain_trail_step(u_char *p,
-    ngx_http_retry_chain_run_t *run, ngx_http_retry_chain_record_t *record);
+    ngx_http_retry_chain_run_t *run,
+    ngx_http_retry_chain_attempt_record_t *record);
 
 
 static ngx_http_output_header_filter_pt  ngx_http_next_header_filter;
@@ -35,40 +36,41 @@ static ngx_http_output_header_filter_pt  ngx_http_next_header_filter;
 ngx_int_t
 ngx_http_retry_chain_trail(ngx_http_retry_chain_run_t *run, ngx_str_t *text)
 {
-    cJSON                          *attempts;
-    ngx_str_t                      *result;
-    ngx_uint_t                      i;
-    ngx_http_retry_chain_tree_t     tree;
-    ngx_http_retry_chain_record_t  *record;
+    cJSON                                  *attempts;
+    ngx_str_t                              *result;
+    ngx_uint_t                              i;
+    ngx_http_retry_chain_json_writer_t      writer;
+    ngx_http_retry_chain_attempt_record_t  *record;
 
-    ngx_http_retry_chain_tree_init(&tree, run->request->pool);
+    ngx_http_retry_chain_json_writer_init(&writer, run->request->pool);
 
-    result = ngx_http_retry_chain_record_result(run);
+    result = ngx_http_retry_chain_run_result(run);
 
     if (result) {
-        ngx_http_retry_chain_tree_string(&tree, tree.root, "result",
-                                         result->data, result->len);
+        ngx_http_retry_chain_json_writer_string(&writer, writer.root, "result",
+                                                result->data, result->len);
     }
 
-    ngx_http_retry_chain_tree_thousandths(&tree, tree.root, "time",
-                                        ngx_http_retry_chain_record_time(run));
+    ngx_http_retry_chain_json_writer_thousandths(&writer, writer.root, "time",
+                                        ngx_http_retry_chain_run_time(run));
 
-    attempts = ngx_http_retry_chain_tree_array(&tree, tree.root, "attempts");
+    attempts = ngx_http_retry_chain_json_writer_array(&writer, writer.root,
+                                                      "attempts");
 
     record = run->records.elts;
 
     for (i = 0; i < run->records.nelts; i++) {
-        ngx_http_retry_chain_trail_attempt(run, &tree, attempts, &record[i]);
+        ngx_http_retry_chain_trail_attempt(run, &writer, attempts, &record[i]);
     }
 
-    return ngx_http_retry_chain_tree_print(&tree, text);
+    return ngx_http_retry_chain_json_writer_print(&writer, text);
 }
 
 
 static void
 ngx_http_retry_chain_trail_attempt(ngx_http_retry_chain_run_t *run,
-    ngx_http_retry_chain_tree_t *tree, cJSON *attempts,
-    ngx_http_retry_chain_record_t *record)
+    ngx_http_retry_chain_json_writer_t *writer, cJSON *attempts,
+    ngx_http_retry_chain_attempt_record_t *record)
 {
     char       *what;
     cJSON      *item;
@@ -76,41 +78,45 @@ ngx_http_retry_chain_trail_attempt(ngx_http_retry_chain_run_t *run,
     size_t      len;
     ngx_str_t  *name, *rule;
 
-    item = ngx_http_retry_chain_tree_object(tree, attempts, NULL);
+    item = ngx_http_retry_chain_json_writer_object(writer, attempts, NULL);
 
-    name = &ngx_http_retry_chain_record_step(run, record)->name;
-    ngx_http_retry_chain_tree_string(tree, item, "step", name->data, name->len);
+    name = &ngx_http_retry_chain_run_record_step(run, record)->name;
+    ngx_http_retry_chain_json_writer_string(writer, item, "step", name->data,
+                                            name->len);
 
-    len = ngx_http_retry_chain_record_address(run, record, address,
-                                              sizeof(address));
-    ngx_http_retry_chain_tree_string(tree, item, "address", address, len);
+    len = ngx_http_retry_chain_run_address(run, record, address,
+                                           sizeof(address));
+    ngx_http_retry_chain_json_writer_string(writer, item, "address", address,
+                                            len);
 
-    what = ngx_http_retry_chain_record_outcome(&record->outcome);
-    ngx_http_retry_chain_tree_string(tree, item, "outcome", (u_char *) what,
-                                     ngx_strlen(what));
+    what = ngx_http_retry_chain_outcome_name(&record->outcome);
+    ngx_http_retry_chain_json_writer_string(writer, item, "outcome",
+                                            (u_char *) what, ngx_strlen(what));
 
-    ngx_http_retry_chain_tree_number(tree, item, "status",
-                                     record->outcome.status);
-    rule = ngx_http_retry_chain_record_rule(run, &record->outcome);
+    ngx_http_retry_chain_json_writer_number(writer, item, "status",
+                                            record->outcome.status);
+    rule = ngx_http_retry_chain_run_rule(run, &record->outcome);
 
     if (rule->len) {
-        ngx_http_retry_chain_tree_string(tree, item, "json", rule->data,
-                                         rule->len);
+        ngx_http_retry_chain_json_writer_string(writer, item, "json",
+                                                rule->data, rule->len);
     }
 
-    ngx_http_retry_chain_tree_number(tree, item, "bytes",
-                             ngx_http_retry_chain_record_bytes(run, record));
-    ngx_http_retry_chain_tree_thousandths(tree, item, "wait", record->wait);
+    ngx_http_retry_chain_json_writer_number(writer, item, "bytes",
+                             ngx_http_retry_chain_run_bytes(run, record));
+    ngx_http_retry_chain_json_writer_thousandths(writer, item, "wait",
+                                                 record->wait);
 
     name = &ngx_http_retry_chain_reason_names[record->reason];
-    ngx_http_retry_chain_tree_string(tree, item, "reason", name->data,
-                                     name->len);
+    ngx_http_retry_chain_json_writer_string(writer, item, "reason", name->data,
+                                            name->len);
 
-    ngx_http_retry_chain_tree_thousandths(tree, item, "time", record->time);
+    ngx_http_retry_chain_json_writer_thousandths(writer, item, "time",
+                                                 record->time);
 
     name = &ngx_http_retry_chain_result_names[record->next];
-    ngx_http_retry_chain_tree_string(tree, item, "verdict", name->data,
-                                     name->len);
+    ngx_http_retry_chain_json_writer_string(writer, item, "verdict", name->data,
+                                            name->len);
 }
 
 
@@ -143,8 +149,8 @@ ngx_http_retry_chain_trail_filter(ngx_http_request_t *r)
         return ngx_http_next_header_filter(r);
     }
 
-    if (run->state == NGX_HTTP_RETRY_CHAIN_RUN_DIRECT) {
-        ngx_http_retry_chain_direct_note(run);
+    if (run->state == NGX_HTTP_RETRY_CHAIN_RUN_PASSTHROUGH) {
+        ngx_http_retry_chain_passthrough_note(run);
     }
 
     if (ngx_http_retry_chain_trail_short(run, &text) != NGX_OK) {
@@ -168,18 +174,18 @@ static ngx_int_t
 ngx_http_retry_chain_trail_short(ngx_http_retry_chain_run_t *run,
     ngx_str_t *text)
 {
-    u_char                         *p;
-    size_t                          len;
-    ngx_str_t                      *result;
-    ngx_uint_t                      i;
-    ngx_http_retry_chain_step_t    *step;
-    ngx_http_retry_chain_record_t  *record;
+    u_char                                 *p;
+    size_t                                  len;
+    ngx_str_t                              *result;
+    ngx_uint_t                              i;
+    ngx_http_retry_chain_step_t            *step;
+    ngx_http_retry_chain_attempt_record_t  *record;
 
     record = run->records.elts;
     len = sizeof("; exhausted");
 
     for (i = 0; i < run->records.nelts; i++) {
-        step = ngx_http_retry_chain_record_step(run, &record[i]);
+        step = ngx_http_retry_chain_run_record_step(run, &record[i]);
         len += step->name.len + sizeof(", 429 invalid header after .")
                + NGX_TIME_T_LEN + 3;
     }
@@ -201,7 +207,7 @@ ngx_http_retry_chain_trail_short(ngx_http_retry_chain_run_t *run,
         p = ngx_http_retry_chain_trail_step(p, run, &record[i]);
     }
 
-    result = ngx_http_retry_chain_record_result(run);
+    result = ngx_http_retry_chain_run_result(run);
 
     if (result) {
         p = ngx_sprintf(p, "%s%V", i ? "; " : "", result);
@@ -214,14 +220,14 @@ ngx_http_retry_chain_trail_short(ngx_http_retry_chain_run_t *run,
 
 
 static u_char *
-ngx_http_retry_chain_trail_step(u_char *p,
-    ngx_http_retry_chain_run_t *run, ngx_http_retry_chain_record_t *record)
+ngx_http_retry_chain_trail_step(u_char *p, ngx_http_retry_chain_run_t *run,
+    ngx_http_retry_chain_attempt_record_t *record)
 {
     u_char       c;
     ngx_str_t   *name;
     ngx_uint_t   i;
 
-    name = &ngx_http_retry_chain_record_step(run, record)->name;
+    name = &ngx_http_retry_chain_run_record_step(run, record)->name;
 
     for (i = 0; i < name->len; i++) {
         c = name->data[i];
@@ -237,7 +243,7 @@ ngx_http_retry_chain_trail_step(u_char *p,
 
     if (record->outcome.outcome != NGX_HTTP_RETRY_CHAIN_REPLY) {
         p = ngx_sprintf(p, " %s",
-                        ngx_http_retry_chain_record_outcome(&record->outcome));
+                        ngx_http_retry_chain_outcome_name(&record->outcome));
     }
 
     if (record->wait) {

@@ -13,7 +13,7 @@
 #define _NGX_HTTP_RETRY_CHAIN_TRAIL_H_INCLUDED_
 
 
-#include "ngx_http_retry_chain_record.h"
+#include "ngx_http_retry_chain_run.h"
 
 
 /* one JSON object, as far as the run has got */

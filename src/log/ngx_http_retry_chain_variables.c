@@ -12,9 +12,9 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 #include <ngx_http.h>
-#include "ngx_http_retry_chain_direct.h"
-#include "ngx_http_retry_chain_run.h"
-#include "ngx_http_retry_chain_slots.h"
+#include "ngx_http_retry_chain_passthrough.h"
+#include "ngx_http_retry_chain_run_begin.h"
+#include "ngx_http_retry_chain_limits.h"
 #include "ngx_http_retry_chain_trail.h"
 #include "ngx_http_retry_chain_variables.h"
 
@@ -25,7 +25,8 @@
 
 
 typedef u_char *(*ngx_http_retry_chain_item_pt)(u_char *p,
-    ngx_http_retry_chain_run_t *run, ngx_http_retry_chain_record_t *record);
+    ngx_http_retry_chain_run_t *run,
+    ngx_http_retry_chain_attempt_record_t *record);
 
 
 static ngx_int_t ngx_http_retry_chain_variable_upstream(ngx_http_request_t *r,
@@ -56,13 +57,17 @@ static ngx_int_t ngx_http_retry_chain_variable_thousandths(
 static ngx_int_t ngx_http_retry_chain_variable_set(ngx_http_variable_value_t *v,
     u_char *data, size_t len);
 static u_char *ngx_http_retry_chain_item_step(u_char *p,
-    ngx_http_retry_chain_run_t *run, ngx_http_retry_chain_record_t *record);
+    ngx_http_retry_chain_run_t *run,
+    ngx_http_retry_chain_attempt_record_t *record);
 static u_char *ngx_http_retry_chain_item_status(u_char *p,
-    ngx_http_retry_chain_run_t *run, ngx_http_retry_chain_record_t *record);
+    ngx_http_retry_chain_run_t *run,
+    ngx_http_retry_chain_attempt_record_t *record);
 static u_char *ngx_http_retry_chain_item_wait(u_char *p,
-    ngx_http_retry_chain_run_t *run, ngx_http_retry_chain_record_t *record);
+    ngx_http_retry_chain_run_t *run,
+    ngx_http_retry_chain_attempt_record_t *record);
 static u_char *ngx_http_retry_chain_item_reason(u_char *p,
-    ngx_http_retry_chain_run_t *run, ngx_http_retry_chain_record_t *record);
+    ngx_http_retry_chain_run_t *run,
+    ngx_http_retry_chain_attempt_record_t *record);
 
 
 static ngx_http_variable_t  ngx_http_retry_chain_vars[] = {
@@ -208,7 +213,7 @@ ngx_http_retry_chain_variable_attempt(ngx_http_request_t *r,
     run = ngx_http_retry_chain_variable_run(r);
 
     if (run) {
-        n = ngx_http_retry_chain_record_attempts(run);
+        n = ngx_http_retry_chain_run_attempts(run);
 
     } else {
         rclcf = ngx_http_get_module_loc_conf(r, ngx_http_retry_chain_module);
@@ -251,7 +256,7 @@ ngx_http_retry_chain_variable_attempts(ngx_http_request_t *r,
     }
 
     return ngx_http_retry_chain_variable_set(v, p,
-               ngx_sprintf(p, "%ui", ngx_http_retry_chain_record_attempts(run))
+               ngx_sprintf(p, "%ui", ngx_http_retry_chain_run_attempts(run))
                - p);
 }
 
@@ -264,12 +269,12 @@ ngx_http_retry_chain_variable_list(ngx_http_request_t *r,
 {
     ngx_http_retry_chain_item_pt item = (ngx_http_retry_chain_item_pt) data;
 
-    u_char                         *p, *list;
-    size_t                          len;
-    ngx_uint_t                      i;
-    ngx_http_retry_chain_run_t     *run;
-    ngx_http_retry_chain_step_t    *step;
-    ngx_http_retry_chain_record_t  *record;
+    u_char                                 *p, *list;
+    size_t                                  len;
+    ngx_uint_t                              i;
+    ngx_http_retry_chain_run_t             *run;
+    ngx_http_retry_chain_step_t            *step;
+    ngx_http_retry_chain_attempt_record_t  *record;
 
     run = ngx_http_retry_chain_variable_run(r);
 
@@ -282,7 +287,7 @@ ngx_http_retry_chain_variable_list(ngx_http_request_t *r,
     record = run->records.elts;
 
     for (i = 0; i < run->records.nelts; i++) {
-        step = ngx_http_retry_chain_record_step(run, &record[i]);
+        step = ngx_http_retry_chain_run_record_step(run, &record[i]);
         len += step->name.len + NGX_HTTP_RETRY_CHAIN_ITEM_LEN;
     }
 
@@ -309,11 +314,11 @@ ngx_http_retry_chain_variable_list(ngx_http_request_t *r,
 
 static u_char *
 ngx_http_retry_chain_item_step(u_char *p, ngx_http_retry_chain_run_t *run,
-    ngx_http_retry_chain_record_t *record)
+    ngx_http_retry_chain_attempt_record_t *record)
 {
     ngx_str_t  *name;
 
-    name = &ngx_http_retry_chain_record_step(run, record)->name;
+    name = &ngx_http_retry_chain_run_record_step(run, record)->name;
 
     return ngx_cpymem(p, name->data, name->len);
 }
@@ -321,7 +326,7 @@ ngx_http_retry_chain_item_step(u_char *p, ngx_http_retry_chain_run_t *run,
 
 static u_char *
 ngx_http_retry_chain_item_status(u_char *p, ngx_http_retry_chain_run_t *run,
-    ngx_http_retry_chain_record_t *record)
+    ngx_http_retry_chain_attempt_record_t *record)
 {
     if (record->outcome.status == 0) {
         *p++ = '-';
@@ -334,7 +339,7 @@ ngx_http_retry_chain_item_status(u_char *p, ngx_http_retry_chain_run_t *run,
 
 static u_char *
 ngx_http_retry_chain_item_wait(u_char *p, ngx_http_retry_chain_run_t *run,
-    ngx_http_retry_chain_record_t *record)
+    ngx_http_retry_chain_attempt_record_t *record)
 {
     return ngx_sprintf(p, "%T.%03M", (time_t) (record->wait / 1000),
                        (ngx_msec_t) record->wait % 1000);
@@ -343,7 +348,7 @@ ngx_http_retry_chain_item_wait(u_char *p, ngx_http_retry_chain_run_t *run,
 
 static u_char *
 ngx_http_retry_chain_item_reason(u_char *p, ngx_http_retry_chain_run_t *run,
-    ngx_http_retry_chain_record_t *record)
+    ngx_http_retry_chain_attempt_record_t *record)
 {
     ngx_str_t  *name;
 
@@ -353,7 +358,7 @@ ngx_http_retry_chain_item_reason(u_char *p, ngx_http_retry_chain_run_t *run,
 }
 
 
-/* the time of the epoch at which the first way out is free, if none is now */
+/* the time of the epoch at which the first upstream is free, if none is now */
 
 static ngx_int_t
 ngx_http_retry_chain_variable_limited(ngx_http_request_t *r,
@@ -364,7 +369,7 @@ ngx_http_retry_chain_variable_limited(ngx_http_request_t *r,
     ngx_http_retry_chain_run_t  *run;
 
     run = ngx_http_retry_chain_variable_run(r);
-    ms = run ? ngx_http_retry_chain_slots_soonest(run) : 0;
+    ms = run ? ngx_http_retry_chain_limits_soonest(run) : 0;
 
     if (ms == 0) {
         v->not_found = 1;
@@ -378,7 +383,7 @@ ngx_http_retry_chain_variable_limited(ngx_http_request_t *r,
 }
 
 
-/* calls a second that the way out of the last attempt may take */
+/* calls a second that the upstream of the last attempt may take */
 
 static ngx_int_t
 ngx_http_retry_chain_variable_rate(ngx_http_request_t *r,
@@ -388,7 +393,7 @@ ngx_http_retry_chain_variable_rate(ngx_http_request_t *r,
     ngx_http_retry_chain_run_t  *run;
 
     run = ngx_http_retry_chain_variable_run(r);
-    rate = run ? ngx_http_retry_chain_slots_rate(run) : 0;
+    rate = run ? ngx_http_retry_chain_limits_rate(run) : 0;
 
     if (rate == 0) {
         v->not_found = 1;
@@ -413,11 +418,11 @@ ngx_http_retry_chain_variable_result(ngx_http_request_t *r,
         return NGX_OK;
     }
 
-    if (run->state == NGX_HTTP_RETRY_CHAIN_RUN_DIRECT) {
-        ngx_http_retry_chain_direct_note(run);
+    if (run->state == NGX_HTTP_RETRY_CHAIN_RUN_PASSTHROUGH) {
+        ngx_http_retry_chain_passthrough_note(run);
     }
 
-    name = ngx_http_retry_chain_record_result(run);
+    name = ngx_http_retry_chain_run_result(run);
 
     if (name == NULL) {
         v->not_found = 1;
@@ -442,7 +447,7 @@ ngx_http_retry_chain_variable_time(ngx_http_request_t *r,
     }
 
     return ngx_http_retry_chain_variable_thousandths(r, v,
-                                        ngx_http_retry_chain_record_time(run));
+                                        ngx_http_retry_chain_run_time(run));
 }
 
 
@@ -506,8 +511,8 @@ ngx_http_retry_chain_variable_run(ngx_http_request_t *r)
         return NULL;
     }
 
-    if (run->state == NGX_HTTP_RETRY_CHAIN_RUN_DIRECT) {
-        ngx_http_retry_chain_direct_note(run);
+    if (run->state == NGX_HTTP_RETRY_CHAIN_RUN_PASSTHROUGH) {
+        ngx_http_retry_chain_passthrough_note(run);
     }
 
     return run;

@@ -7,7 +7,7 @@
 /*
  * Compiles a state machine in the Amazon States Language into a plan.
  *
- * A Task is a step.  Its way out is the function that it invokes: the name of
+ * A Task is a step.  Its upstream is the function that it invokes: the name of
  * FunctionName, or of Resource if that is a function.  http:invoke goes to the
  * connection of ConnectionArn, or without one to the host of ApiEndpoint.  The
  * request is always the client's own: what Parameters or Arguments say of it
@@ -43,7 +43,7 @@
  * when a condition asks for it, and the answer is the reply itself, not what a
  * machine would make of it.
  *
- * A failure of the way out that is not caught goes on to Next, like a reply
+ * A failure of the upstream that is not caught goes on to Next, like a reply
  * with status 502, or 504 after a timeout, and without a body.  A reply that is
  * an error and is not caught is the end.
  */

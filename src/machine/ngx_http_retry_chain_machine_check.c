@@ -109,7 +109,7 @@ static ngx_http_retry_chain_known_t  ngx_http_retry_chain_fields[] = {
     { "TimeoutSecondsPath", NGX_HTTP_RETRY_CHAIN_NODE_TASK,
       ngx_http_retry_chain_later, NULL, 1, 0 },
     { "HeartbeatSeconds", NGX_HTTP_RETRY_CHAIN_NODE_TASK, NULL,
-      "has no effect, a way out has no heartbeat", 0, 0 },
+      "has no effect, an upstream has no heartbeat", 0, 0 },
     { "HeartbeatSecondsPath", NGX_HTTP_RETRY_CHAIN_NODE_TASK,
       ngx_http_retry_chain_later, NULL, 1, 0 },
     { "Credentials", NGX_HTTP_RETRY_CHAIN_NODE_TASK, NULL,

@@ -61,9 +61,9 @@ static ngx_int_t ngx_http_retry_chain_condition_zone(u_char **pos,
 
 
 static ngx_str_t  ngx_http_retry_chain_causes[] = {
-    ngx_string("the way out could not be reached"),
-    ngx_string("the way out has timed out"),
-    ngx_string("the way out has sent an invalid reply"),
+    ngx_string("the upstream could not be reached"),
+    ngx_string("the upstream has timed out"),
+    ngx_string("the upstream has sent an invalid reply"),
     ngx_string("the reply has a status of an error")
 };
 

@@ -151,13 +151,14 @@ ngx_http_retry_chain_parse_rate(ngx_str_t *text, ngx_uint_t *rate)
 
 
 void
-ngx_http_retry_chain_hints_init(ngx_http_retry_chain_hints_t *hints)
+ngx_http_retry_chain_retry_after_conf_init(
+    ngx_http_retry_chain_retry_after_conf_t *retry_after)
 {
-    hints->max = 60000;
-    hints->cap = 3600000;
-    hints->spacing = 1000;
-    hints->off = 0;
-    hints->chain = 0;
+    retry_after->max = 60000;
+    retry_after->cap = 3600000;
+    retry_after->spacing = 1000;
+    retry_after->off = 0;
+    retry_after->chain = 0;
 }
 
 
@@ -190,7 +191,7 @@ ngx_http_retry_chain_plan_init(ngx_http_retry_chain_plan_t *plan)
     plan->margin = plan->hard ? ngx_min(plan->timeout / 20, 100) : 0;
 
     for (i = 0; i < plan->nsteps; i++) {
-        plan->steps[i].pace.spacing = plan->hints.spacing;
+        plan->steps[i].limit.spacing = plan->retry_after.spacing;
     }
 
     if (plan->states) {

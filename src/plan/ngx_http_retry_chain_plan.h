@@ -20,8 +20,8 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 #include "ngx_http_retry_chain_budget.h"
-#include "ngx_http_retry_chain_hint.h"
-#include "ngx_http_retry_chain_pace.h"
+#include "ngx_http_retry_chain_limiter.h"
+#include "ngx_http_retry_chain_ratelimit.h"
 
 
 #define NGX_HTTP_RETRY_CHAIN_MAX_STEPS      16
@@ -51,7 +51,7 @@ typedef enum {
 } ngx_http_retry_chain_unsafe_e;
 
 
-/* what a run does when no way out is free */
+/* what a run does when no upstream is free */
 
 typedef enum {
     NGX_HTTP_RETRY_CHAIN_LIMITED_WAIT = 0,
@@ -68,20 +68,20 @@ typedef struct {
 
 
 typedef struct {
-    ngx_str_t                           name;      /* as configured */
+    ngx_str_t                             name;    /* as configured */
 
-    ngx_msec_t                          wait;      /* before this position */
-    ngx_msec_t                          timeout;   /* 0: no limit */
-    ngx_uint_t                          attempts;  /* 0: not given */
+    ngx_msec_t                            wait;    /* before this position */
+    ngx_msec_t                            timeout; /* 0: no limit */
+    ngx_uint_t                            attempts; /* 0: not given */
 
-    ngx_http_retry_chain_pace_t         pace;
+    ngx_http_retry_chain_limiter_conf_t   limit;
 
-    ngx_str_t                           file;      /* where it was configured */
-    ngx_uint_t                          line;
+    ngx_str_t                             file;    /* where it was configured */
+    ngx_uint_t                            line;
 
-    ngx_uint_t                          state;     /* of a machine: its Task */
+    ngx_uint_t                            state;   /* of a machine: its Task */
 
-    unsigned                            location:1;  /* an @location */
+    unsigned                              location:1; /* an @location */
 } ngx_http_retry_chain_step_t;
 
 
@@ -99,9 +99,9 @@ typedef struct {
 } ngx_http_retry_chain_rule_t;
 
 
-/* of zone.h: a way out with its slot in shared memory */
+/* of zone.h: the runs that wait for an upstream, with its limiter */
 
-typedef struct ngx_http_retry_chain_way_s  ngx_http_retry_chain_way_t;
+typedef struct ngx_http_retry_chain_queue_s  ngx_http_retry_chain_queue_t;
 
 
 /* likewise: the chain as it is recorded */
@@ -113,11 +113,11 @@ typedef struct ngx_http_retry_chain_chain_s  ngx_http_retry_chain_chain_t;
 
 typedef struct {
     ngx_msec_t                          max;       /* a run waits for it */
-    ngx_msec_t                          cap;       /* a way out is limited */
+    ngx_msec_t                          cap;       /* an upstream is limited */
     ngx_msec_t                          spacing;   /* "default", without one */
     unsigned                            off:1;
     unsigned                            chain:1;   /* they bind all steps */
-} ngx_http_retry_chain_hints_t;
+} ngx_http_retry_chain_retry_after_conf_t;
 
 
 /*
@@ -213,13 +213,13 @@ typedef struct {
     ngx_msec_t                          margin;    /* for an attempt in it */
     ngx_uint_t                          attempts;  /* most that a run makes */
 
-    ngx_http_retry_chain_hints_t        hints;
+    ngx_http_retry_chain_retry_after_conf_t        retry_after;
     ngx_http_retry_chain_limited_e      limited;
     ngx_http_retry_chain_budget_conf_t  budget;
     ngx_uint_t                          max_waiting;
 
-    ngx_http_retry_chain_way_t        **ways;      /* of steps; NULL: no zone */
-    void                               *zone;      /* of the ways */
+    ngx_http_retry_chain_queue_t      **queues;    /* of steps; NULL: no zone */
+    void                               *zone;      /* of the queues */
     ngx_http_retry_chain_chain_t       *chain;     /* that it is of */
 
     ngx_http_retry_chain_state_t       *states;    /* NULL: no machine */
@@ -257,7 +257,8 @@ ngx_int_t ngx_http_retry_chain_parse_msec(ngx_str_t *text, ngx_msec_t *msec);
 ngx_int_t ngx_http_retry_chain_parse_rate(ngx_str_t *text, ngx_uint_t *rate);
 
 /* the defaults */
-void ngx_http_retry_chain_hints_init(ngx_http_retry_chain_hints_t *hints);
+void ngx_http_retry_chain_retry_after_conf_init(
+    ngx_http_retry_chain_retry_after_conf_t *retry_after);
 
 /* a hard limit of a run, if no other one is shorter */
 void ngx_http_retry_chain_plan_limit(ngx_http_retry_chain_plan_t *plan,

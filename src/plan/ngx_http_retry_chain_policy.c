@@ -25,7 +25,7 @@ static ngx_int_t ngx_http_retry_chain_decide_json(
 static ngx_int_t ngx_http_retry_chain_decide_same(
     const ngx_http_retry_chain_plan_t *plan,
     const ngx_http_retry_chain_place_t *place,
-    const ngx_http_retry_chain_ways_t *ways,
+    const ngx_http_retry_chain_limits_t *limits,
     const ngx_http_retry_chain_outcome_t *outcome, ngx_msec_int_t left,
     uint32_t random, ngx_http_retry_chain_verdict_t *verdict);
 static ngx_uint_t ngx_http_retry_chain_repeatable(
@@ -39,7 +39,7 @@ static ngx_int_t ngx_http_retry_chain_match(
 ngx_int_t
 ngx_http_retry_chain_decide(const ngx_http_retry_chain_plan_t *plan,
     const ngx_http_retry_chain_place_t *place,
-    const ngx_http_retry_chain_ways_t *ways,
+    const ngx_http_retry_chain_limits_t *limits,
     const ngx_http_retry_chain_outcome_t *outcome,
     const ngx_http_retry_chain_reply_t *reply, ngx_msec_int_t left,
     uint32_t random, ngx_http_retry_chain_verdict_t *verdict)
@@ -77,18 +77,18 @@ ngx_http_retry_chain_decide(const ngx_http_retry_chain_plan_t *plan,
     }
 
     if (rc == NGX_OK) {
-        rc = ngx_http_retry_chain_decide_same(plan, place, ways, outcome, left,
-                                              random, verdict);
+        rc = ngx_http_retry_chain_decide_same(plan, place, limits, outcome,
+                                              left, random, verdict);
     }
 
     if (rc != NGX_OK) {
 
         if (plan->states == NULL) {
-            ngx_http_retry_chain_pick(plan, place, ways,
+            ngx_http_retry_chain_pick(plan, place, limits,
                                   ngx_http_retry_chain_place_wait(plan, place),
                                   left, verdict);
 
-        } else if (ngx_http_retry_chain_decide_states(plan, place, ways,
+        } else if (ngx_http_retry_chain_decide_states(plan, place, limits,
                                                       outcome, reply, left,
                                                       verdict)
                    != NGX_OK)
@@ -152,20 +152,20 @@ ngx_http_retry_chain_decide_json(const ngx_http_retry_chain_plan_t *plan,
 
 
 /*
- * There would be another try, but not in time: NGX_BUSY, or while the way out
+ * There would be another try, but not in time: NGX_BUSY, or while the upstream
  * is limited: NGX_ABORT
  */
 
 static ngx_int_t
 ngx_http_retry_chain_decide_same(const ngx_http_retry_chain_plan_t *plan,
     const ngx_http_retry_chain_place_t *place,
-    const ngx_http_retry_chain_ways_t *ways,
+    const ngx_http_retry_chain_limits_t *limits,
     const ngx_http_retry_chain_outcome_t *outcome, ngx_msec_int_t left,
     uint32_t random, ngx_http_retry_chain_verdict_t *verdict)
 {
     ngx_int_t                     n;
     ngx_uint_t                    limit;
-    ngx_msec_t                    delay, slot;
+    ngx_msec_t                    delay, limiter;
     ngx_uint_t                    nrules;
     ngx_http_retry_chain_rule_t  *rule, *rules;
 
@@ -212,19 +212,19 @@ ngx_http_retry_chain_decide_same(const ngx_http_retry_chain_plan_t *plan,
 
     verdict->reason = NGX_HTTP_RETRY_CHAIN_REASON_BACKOFF;
 
-    slot = ways->delay[place->step];
+    limiter = limits->delay[place->step];
 
-    if (slot > delay && plan->limited != NGX_HTTP_RETRY_CHAIN_LIMITED_NEXT) {
+    if (limiter > delay && plan->limited != NGX_HTTP_RETRY_CHAIN_LIMITED_NEXT) {
 
         if (plan->limited == NGX_HTTP_RETRY_CHAIN_LIMITED_FAIL
-            || !ngx_http_retry_chain_waits(plan, ways, place->step))
+            || !ngx_http_retry_chain_waits(plan, limits, place->step))
         {
             return NGX_ABORT;
         }
 
-        delay = slot;
+        delay = limiter;
         left -= plan->margin;
-        verdict->reason = ngx_http_retry_chain_reason(ways, place->step);
+        verdict->reason = ngx_http_retry_chain_reason(limits, place->step);
     }
 
     if (left < 0 || delay >= (ngx_msec_t) left) {
@@ -258,13 +258,13 @@ ngx_http_retry_chain_addresses(const ngx_http_retry_chain_plan_t *plan)
 void
 ngx_http_retry_chain_pick(const ngx_http_retry_chain_plan_t *plan,
     const ngx_http_retry_chain_place_t *place,
-    const ngx_http_retry_chain_ways_t *ways, ngx_msec_t wait,
+    const ngx_http_retry_chain_limits_t *limits, ngx_msec_t wait,
     ngx_msec_int_t left, ngx_http_retry_chain_verdict_t *verdict)
 {
     ngx_uint_t  i, k, n, best, limited, free;
 
     if (plan->states) {
-        ngx_http_retry_chain_pick_states(plan, place, ways, wait, left,
+        ngx_http_retry_chain_pick_states(plan, place, limits, wait, left,
                                          verdict);
         return;
     }
@@ -290,11 +290,11 @@ ngx_http_retry_chain_pick(const ngx_http_retry_chain_plan_t *plan,
             continue;
         }
 
-        if (ways->delay[i] <= wait) {
+        if (limits->delay[i] <= wait) {
 
             if (!free
-                || (ways->left[best]
-                    && ways->left[i] > ways->left[best]
+                || (limits->left[best]
+                    && limits->left[i] > limits->left[best]
                                        + NGX_HTTP_RETRY_CHAIN_PREFERENCE))
             {
                 best = i;
@@ -303,7 +303,7 @@ ngx_http_retry_chain_pick(const ngx_http_retry_chain_plan_t *plan,
             limited = 0;
             free = 1;
 
-            if (ways->left[best] == 0) {
+            if (limits->left[best] == 0) {
                 break;
             }
 
@@ -317,9 +317,9 @@ ngx_http_retry_chain_pick(const ngx_http_retry_chain_plan_t *plan,
         limited = 1;
 
         if ((best == NGX_HTTP_RETRY_CHAIN_MAX_STEPS
-             || ways->delay[i] < ways->delay[best])
+             || limits->delay[i] < limits->delay[best])
             && (plan->limited == NGX_HTTP_RETRY_CHAIN_LIMITED_NEXT
-                || ngx_http_retry_chain_waits(plan, ways, i)))
+                || ngx_http_retry_chain_waits(plan, limits, i)))
         {
             best = i;
         }
@@ -338,9 +338,9 @@ ngx_http_retry_chain_pick(const ngx_http_retry_chain_plan_t *plan,
     }
 
     if (limited && plan->limited == NGX_HTTP_RETRY_CHAIN_LIMITED_WAIT) {
-        wait = ways->delay[best];
+        wait = limits->delay[best];
         left -= plan->margin;
-        verdict->reason = ngx_http_retry_chain_reason(ways, best);
+        verdict->reason = ngx_http_retry_chain_reason(limits, best);
 
     } else {
         verdict->result = NGX_HTTP_RETRY_CHAIN_DEADLINE;
@@ -358,30 +358,30 @@ ngx_http_retry_chain_pick(const ngx_http_retry_chain_plan_t *plan,
 
 ngx_uint_t
 ngx_http_retry_chain_pick_same(const ngx_http_retry_chain_plan_t *plan,
-    const ngx_http_retry_chain_ways_t *ways, ngx_msec_int_t left,
+    const ngx_http_retry_chain_limits_t *limits, ngx_msec_int_t left,
     ngx_http_retry_chain_verdict_t *verdict)
 {
-    ngx_msec_t  slot;
+    ngx_msec_t  limiter;
 
-    slot = ways->delay[verdict->step];
+    limiter = limits->delay[verdict->step];
 
     verdict->delay = 0;
 
-    if (slot == 0 || plan->limited == NGX_HTTP_RETRY_CHAIN_LIMITED_NEXT) {
+    if (limiter == 0 || plan->limited == NGX_HTTP_RETRY_CHAIN_LIMITED_NEXT) {
         return left > 0;
     }
 
     left -= plan->margin;
 
     if (plan->limited == NGX_HTTP_RETRY_CHAIN_LIMITED_FAIL
-        || !ngx_http_retry_chain_waits(plan, ways, verdict->step)
-        || left < 0 || slot >= (ngx_msec_t) left)
+        || !ngx_http_retry_chain_waits(plan, limits, verdict->step)
+        || left < 0 || limiter >= (ngx_msec_t) left)
     {
         return 0;
     }
 
-    verdict->delay = slot;
-    verdict->reason = ngx_http_retry_chain_reason(ways, verdict->step);
+    verdict->delay = limiter;
+    verdict->reason = ngx_http_retry_chain_reason(limits, verdict->step);
 
     return 1;
 }
@@ -391,20 +391,20 @@ ngx_http_retry_chain_pick_same(const ngx_http_retry_chain_plan_t *plan,
 
 ngx_uint_t
 ngx_http_retry_chain_waits(const ngx_http_retry_chain_plan_t *plan,
-    const ngx_http_retry_chain_ways_t *ways, ngx_uint_t step)
+    const ngx_http_retry_chain_limits_t *limits, ngx_uint_t step)
 {
-    return !(ways->hinted & ((uint32_t) 1 << step))
-           || ways->delay[step] <= plan->hints.max;
+    return !(limits->blocked & ((uint32_t) 1 << step))
+           || limits->delay[step] <= plan->retry_after.max;
 }
 
 
 ngx_http_retry_chain_reason_e
-ngx_http_retry_chain_reason(const ngx_http_retry_chain_ways_t *ways,
+ngx_http_retry_chain_reason(const ngx_http_retry_chain_limits_t *limits,
     ngx_uint_t step)
 {
-    return ways->hinted & ((uint32_t) 1 << step)
-           ? NGX_HTTP_RETRY_CHAIN_REASON_HINT
-           : NGX_HTTP_RETRY_CHAIN_REASON_SLOT;
+    return limits->blocked & ((uint32_t) 1 << step)
+           ? NGX_HTTP_RETRY_CHAIN_REASON_RETRY_AFTER
+           : NGX_HTTP_RETRY_CHAIN_REASON_RATE;
 }
 
 

@@ -50,19 +50,19 @@ typedef enum {
     NGX_HTTP_RETRY_CHAIN_REASON_FIRST = 0,  /* nothing */
     NGX_HTTP_RETRY_CHAIN_REASON_STEP,       /* wait= of the position */
     NGX_HTTP_RETRY_CHAIN_REASON_BACKOFF,    /* a rule */
-    NGX_HTTP_RETRY_CHAIN_REASON_HINT,       /* the vendor said when */
-    NGX_HTTP_RETRY_CHAIN_REASON_SLOT        /* the pace of the way out */
+    NGX_HTTP_RETRY_CHAIN_REASON_RETRY_AFTER,       /* the vendor said when */
+    NGX_HTTP_RETRY_CHAIN_REASON_RATE        /* the pace of the upstream */
 } ngx_http_retry_chain_reason_e;
 
 
-/* when the ways out of a plan are free, by step */
+/* when the upstreams of a plan are free, by step */
 
 typedef struct {
     ngx_msec_t                          delay[NGX_HTTP_RETRY_CHAIN_MAX_STEPS];
     ngx_uint_t                          left[NGX_HTTP_RETRY_CHAIN_MAX_STEPS];
                                                    /* of a burst, calls */
-    uint32_t                            hinted;    /* because of a hint */
-} ngx_http_retry_chain_ways_t;
+    uint32_t                            blocked;   /* because of a hint */
+} ngx_http_retry_chain_limits_t;
 
 
 /* where a run stands; owned and zeroed by the run */
@@ -113,7 +113,7 @@ ngx_msec_t ngx_http_retry_chain_backoff(const ngx_http_retry_chain_rule_t *rule,
 
 /*
  * "left" is the time to the deadline; NGX_MAX_INT_T_VALUE if there is none.
- * "ways" has the ways out after the outcome.  The place is not changed.
+ * "limits" has the upstreams after the outcome.  The place is not changed.
  *
  * "reply" has what conditions may ask for, NULL if there is nothing of it; its
  * status and outcome are not looked at.  NGX_AGAIN: the verdict depends on the
@@ -121,7 +121,7 @@ ngx_msec_t ngx_http_retry_chain_backoff(const ngx_http_retry_chain_rule_t *rule,
  */
 ngx_int_t ngx_http_retry_chain_decide(const ngx_http_retry_chain_plan_t *plan,
     const ngx_http_retry_chain_place_t *place,
-    const ngx_http_retry_chain_ways_t *ways,
+    const ngx_http_retry_chain_limits_t *limits,
     const ngx_http_retry_chain_outcome_t *outcome,
     const ngx_http_retry_chain_reply_t *reply, ngx_msec_int_t left,
     uint32_t random, ngx_http_retry_chain_verdict_t *verdict);
@@ -140,16 +140,16 @@ ngx_uint_t ngx_http_retry_chain_addresses(
  */
 void ngx_http_retry_chain_pick(const ngx_http_retry_chain_plan_t *plan,
     const ngx_http_retry_chain_place_t *place,
-    const ngx_http_retry_chain_ways_t *ways, ngx_msec_t wait,
+    const ngx_http_retry_chain_limits_t *limits, ngx_msec_t wait,
     ngx_msec_int_t left, ngx_http_retry_chain_verdict_t *verdict);
 
 /*
  * Another try at the step of the verdict, after its backoff: now, or when its
- * slot is free.  0 if that is not in time.
+ * limiter is free.  0 if that is not in time.
  */
 ngx_uint_t ngx_http_retry_chain_pick_same(
     const ngx_http_retry_chain_plan_t *plan,
-    const ngx_http_retry_chain_ways_t *ways, ngx_msec_int_t left,
+    const ngx_http_retry_chain_limits_t *limits, ngx_msec_int_t left,
     ngx_http_retry_chain_verdict_t *verdict);
 
 /* the wait that belongs to the next position of a run */
@@ -166,10 +166,10 @@ void ngx_http_retry_chain_place_move(ngx_http_retry_chain_place_t *place,
 
 /* a run does not wait for a hint that is longer than "max" */
 ngx_uint_t ngx_http_retry_chain_waits(
-    const ngx_http_retry_chain_plan_t *plan,
-    const ngx_http_retry_chain_ways_t *ways, ngx_uint_t step);
+    const ngx_http_retry_chain_plan_t   *plan,
+    const ngx_http_retry_chain_limits_t *limits, ngx_uint_t step);
 ngx_http_retry_chain_reason_e ngx_http_retry_chain_reason(
-    const ngx_http_retry_chain_ways_t *ways, ngx_uint_t step);
+    const ngx_http_retry_chain_limits_t *limits, ngx_uint_t step);
 
 /* the same for plans that have states */
 
@@ -181,14 +181,14 @@ ngx_int_t ngx_http_retry_chain_decide_failed(
 ngx_int_t ngx_http_retry_chain_decide_states(
     const ngx_http_retry_chain_plan_t *plan,
     const ngx_http_retry_chain_place_t *place,
-    const ngx_http_retry_chain_ways_t *ways,
+    const ngx_http_retry_chain_limits_t *limits,
     const ngx_http_retry_chain_outcome_t *outcome,
     const ngx_http_retry_chain_reply_t *reply, ngx_msec_int_t left,
     ngx_http_retry_chain_verdict_t *verdict);
 void ngx_http_retry_chain_pick_states(
     const ngx_http_retry_chain_plan_t *plan,
     const ngx_http_retry_chain_place_t *place,
-    const ngx_http_retry_chain_ways_t *ways, ngx_msec_t wait,
+    const ngx_http_retry_chain_limits_t *limits, ngx_msec_t wait,
     ngx_msec_int_t left, ngx_http_retry_chain_verdict_t *verdict);
 
 

@@ -7,13 +7,13 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 #include "ngx_http_retry_chain_policy.h"
-#include "ngx_http_retry_chain_walk.h"
+#include "ngx_http_retry_chain_transition.h"
 
 
 static ngx_uint_t ngx_http_retry_chain_pick_onward(
     const ngx_http_retry_chain_plan_t *plan,
     const ngx_http_retry_chain_place_t *place,
-    const ngx_http_retry_chain_ways_t *ways, ngx_uint_t step,
+    const ngx_http_retry_chain_limits_t *limits, ngx_uint_t step,
     ngx_msec_t *wait);
 
 
@@ -22,8 +22,9 @@ ngx_http_retry_chain_decide_failed(const ngx_http_retry_chain_plan_t *plan,
     const ngx_http_retry_chain_place_t *place,
     const ngx_http_retry_chain_outcome_t *outcome)
 {
-    return ngx_http_retry_chain_walk_failed(plan, place->step,
-                                            outcome->outcome, outcome->status)
+    return ngx_http_retry_chain_transition_failed(plan, place->step,
+                                                  outcome->outcome,
+                                                  outcome->status)
            ? NGX_OK : NGX_DECLINED;
 }
 
@@ -33,13 +34,13 @@ ngx_http_retry_chain_decide_failed(const ngx_http_retry_chain_plan_t *plan,
 ngx_int_t
 ngx_http_retry_chain_decide_states(const ngx_http_retry_chain_plan_t *plan,
     const ngx_http_retry_chain_place_t *place,
-    const ngx_http_retry_chain_ways_t *ways,
+    const ngx_http_retry_chain_limits_t *limits,
     const ngx_http_retry_chain_outcome_t *outcome,
     const ngx_http_retry_chain_reply_t *reply, ngx_msec_int_t left,
     ngx_http_retry_chain_verdict_t *verdict)
 {
-    ngx_http_retry_chain_walk_t          walk;
     ngx_http_retry_chain_reply_t         known;
+    ngx_http_retry_chain_transition_t    walk;
     const ngx_http_retry_chain_state_t  *state;
 
     if (reply) {
@@ -52,7 +53,7 @@ ngx_http_retry_chain_decide_states(const ngx_http_retry_chain_plan_t *plan,
     known.outcome = outcome->outcome;
     known.status = outcome->status;
 
-    if (ngx_http_retry_chain_walk(plan, place->step, &known, &walk)
+    if (ngx_http_retry_chain_transition(plan, place->step, &known, &walk)
         == NGX_AGAIN)
     {
         return NGX_AGAIN;
@@ -67,7 +68,7 @@ ngx_http_retry_chain_decide_states(const ngx_http_retry_chain_plan_t *plan,
         if (state->type == NGX_HTTP_RETRY_CHAIN_STATE_TASK) {
             verdict->step = state->step;
 
-            ngx_http_retry_chain_pick_states(plan, place, ways, walk.wait,
+            ngx_http_retry_chain_pick_states(plan, place, limits, walk.wait,
                                              left, verdict);
             return NGX_OK;
         }
@@ -92,7 +93,7 @@ ngx_http_retry_chain_decide_states(const ngx_http_retry_chain_plan_t *plan,
 void
 ngx_http_retry_chain_pick_states(const ngx_http_retry_chain_plan_t *plan,
     const ngx_http_retry_chain_place_t *place,
-    const ngx_http_retry_chain_ways_t *ways, ngx_msec_t wait,
+    const ngx_http_retry_chain_limits_t *limits, ngx_msec_t wait,
     ngx_msec_int_t left, ngx_http_retry_chain_verdict_t *verdict)
 {
     ngx_uint_t  step, used;
@@ -108,11 +109,11 @@ ngx_http_retry_chain_pick_states(const ngx_http_retry_chain_plan_t *plan,
                       : NGX_HTTP_RETRY_CHAIN_REASON_FIRST;
     verdict->result = NGX_HTTP_RETRY_CHAIN_DEADLINE;
 
-    if (used || (ways->delay[step] > wait
+    if (used || (limits->delay[step] > wait
                  && plan->limited != NGX_HTTP_RETRY_CHAIN_LIMITED_NEXT))
     {
         if (plan->limited == NGX_HTTP_RETRY_CHAIN_LIMITED_WAIT) {
-            step = ngx_http_retry_chain_pick_onward(plan, place, ways, step,
+            step = ngx_http_retry_chain_pick_onward(plan, place, limits, step,
                                                     &wait);
 
         } else {
@@ -128,10 +129,10 @@ ngx_http_retry_chain_pick_states(const ngx_http_retry_chain_plan_t *plan,
             return;
         }
 
-        if (ways->delay[step] > wait) {
-            wait = ways->delay[step];
+        if (limits->delay[step] > wait) {
+            wait = limits->delay[step];
             left -= plan->margin;
-            verdict->reason = ngx_http_retry_chain_reason(ways, step);
+            verdict->reason = ngx_http_retry_chain_reason(limits, step);
             verdict->result = NGX_HTTP_RETRY_CHAIN_LIMITED;
 
         } else if (wait) {
@@ -158,13 +159,13 @@ ngx_http_retry_chain_pick_states(const ngx_http_retry_chain_plan_t *plan,
 static ngx_uint_t
 ngx_http_retry_chain_pick_onward(const ngx_http_retry_chain_plan_t *plan,
     const ngx_http_retry_chain_place_t *place,
-    const ngx_http_retry_chain_ways_t *ways, ngx_uint_t step,
+    const ngx_http_retry_chain_limits_t *limits, ngx_uint_t step,
     ngx_msec_t *wait)
 {
     ngx_msec_t                           passed, least;
     ngx_uint_t                           best;
-    ngx_http_retry_chain_walk_t          walk;
     ngx_http_retry_chain_reply_t         reply;
+    ngx_http_retry_chain_transition_t    walk;
     const ngx_http_retry_chain_state_t  *state;
 
     best = NGX_HTTP_RETRY_CHAIN_MAX_STEPS;
@@ -175,17 +176,17 @@ ngx_http_retry_chain_pick_onward(const ngx_http_retry_chain_plan_t *plan,
 
         if (!(place->used & ((uint32_t) 1 << step))) {
 
-            if (ways->delay[step] <= passed) {
+            if (limits->delay[step] <= passed) {
                 *wait = passed;
                 return step;
             }
 
-            if (ngx_http_retry_chain_waits(plan, ways, step)
+            if (ngx_http_retry_chain_waits(plan, limits, step)
                 && (best == NGX_HTTP_RETRY_CHAIN_MAX_STEPS
-                    || ways->delay[step] < least))
+                    || limits->delay[step] < least))
             {
                 best = step;
-                least = ways->delay[step];
+                least = limits->delay[step];
                 *wait = passed;
             }
         }
@@ -195,7 +196,7 @@ ngx_http_retry_chain_pick_onward(const ngx_http_retry_chain_plan_t *plan,
         reply.outcome = NGX_HTTP_RETRY_CHAIN_REPLY;
         reply.status = 429;
 
-        (void) ngx_http_retry_chain_walk(plan, step, &reply, &walk);
+        (void) ngx_http_retry_chain_transition(plan, step, &reply, &walk);
 
         if (walk.state == NGX_HTTP_RETRY_CHAIN_END) {
             return best;

@@ -8,8 +8,8 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 #include "ngx_http_retry_chain_handler.h"
-#include "ngx_http_retry_chain_direct.h"
-#include "ngx_http_retry_chain_run.h"
+#include "ngx_http_retry_chain_passthrough.h"
+#include "ngx_http_retry_chain_run_begin.h"
 
 
 static ngx_uint_t ngx_http_retry_chain_bypass(
@@ -73,12 +73,12 @@ ngx_http_retry_chain_phase_handler(ngx_http_request_t *r)
 
     if (ngx_http_retry_chain_bypass(rcmcf, target, rclcf->plan, r)) {
         run->result = NGX_HTTP_RETRY_CHAIN_BYPASSED;
-        ngx_http_retry_chain_record_state(run, NGX_HTTP_RETRY_CHAIN_RUN_DONE);
+        ngx_http_retry_chain_run_set_state(run, NGX_HTTP_RETRY_CHAIN_RUN_DONE);
         return NGX_DECLINED;
     }
 
-    if (ngx_http_retry_chain_direct_plan(rclcf->plan)) {
-        ngx_http_retry_chain_direct_begin(run);
+    if (ngx_http_retry_chain_passthrough_plan(rclcf->plan)) {
+        ngx_http_retry_chain_passthrough_begin(run);
         return NGX_DECLINED;
     }
 
@@ -144,7 +144,7 @@ ngx_http_retry_chain_content_handler(ngx_http_request_t *r)
         }
     }
 
-    ngx_http_retry_chain_record_state(run, NGX_HTTP_RETRY_CHAIN_RUN_BODY);
+    ngx_http_retry_chain_run_set_state(run, NGX_HTTP_RETRY_CHAIN_RUN_BODY);
 
     /* attempts and a later redirect send the same body again */
 
@@ -154,7 +154,7 @@ ngx_http_retry_chain_content_handler(ngx_http_request_t *r)
 
     if (rc >= NGX_HTTP_SPECIAL_RESPONSE) {
         run->result = NGX_HTTP_RETRY_CHAIN_ABORTED;
-        ngx_http_retry_chain_record_state(run, NGX_HTTP_RETRY_CHAIN_RUN_DONE);
+        ngx_http_retry_chain_run_set_state(run, NGX_HTTP_RETRY_CHAIN_RUN_DONE);
         return rc;
     }
 

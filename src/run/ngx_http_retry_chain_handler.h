@@ -13,7 +13,7 @@
 #define _NGX_HTTP_RETRY_CHAIN_HANDLER_H_INCLUDED_
 
 
-#include "ngx_http_retry_chain_module.h"
+#include "ngx_http_retry_chain.h"
 
 
 /* the PRECONTENT phase */

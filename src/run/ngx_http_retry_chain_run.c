@@ -7,14 +7,14 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 #include <ngx_http.h>
-#include "ngx_http_retry_chain_run.h"
-#include "ngx_http_retry_chain_answer.h"
-#include "ngx_http_retry_chain_hold.h"
-#include "ngx_http_retry_chain_lend.h"
-#include "ngx_http_retry_chain_park.h"
-#include "ngx_http_retry_chain_slots.h"
-#include "ngx_http_retry_chain_tally.h"
-#include "ngx_http_retry_chain_turn.h"
+#include "ngx_http_retry_chain_run_begin.h"
+#include "ngx_http_retry_chain_finish.h"
+#include "ngx_http_retry_chain_body_buffer.h"
+#include "ngx_http_retry_chain_relay_headers.h"
+#include "ngx_http_retry_chain_queue.h"
+#include "ngx_http_retry_chain_limits.h"
+#include "ngx_http_retry_chain_run_stats.h"
+#include "ngx_http_retry_chain_schedule.h"
 
 
 /* a discarded body is read for this long, or for as long as the wait is */
@@ -120,7 +120,7 @@ ngx_http_retry_chain_run_begin(ngx_http_request_t *r)
 
     r->write_event_handler = ngx_http_retry_chain_run_write_handler;
 
-    ngx_http_retry_chain_turn_first(run);
+    ngx_http_retry_chain_schedule_first(run);
 }
 
 
@@ -190,7 +190,7 @@ ngx_http_retry_chain_run_event_handler(ngx_event_t *ev)
                    "retry chain event, state:%d", run->state);
 
     if (run->state == NGX_HTTP_RETRY_CHAIN_RUN_WAIT) {
-        ngx_http_retry_chain_turn_wake(run);
+        ngx_http_retry_chain_schedule_wake(run);
         ngx_http_run_posted_requests(c);
         return;
     }
@@ -205,14 +205,14 @@ ngx_http_retry_chain_run_event_handler(ngx_event_t *ev)
 
     /* armed first: the attempt, the run and all may be gone after the call */
 
-    ngx_http_retry_chain_record_timer(run, NGX_HTTP_RETRY_CHAIN_ABORT_TIME);
+    ngx_http_retry_chain_run_timer(run, NGX_HTTP_RETRY_CHAIN_ABORT_TIME);
 
     if (at->discarding || at->answered) {
         ngx_http_retry_chain_attempt_cut(at);
         return;
     }
 
-    if (run->plan->hard && ngx_http_retry_chain_record_left(run) <= 0) {
+    if (run->plan->hard && ngx_http_retry_chain_run_left(run) <= 0) {
         run->late = 1;
     }
 
@@ -237,7 +237,7 @@ ngx_http_retry_chain_run_attempt(ngx_http_retry_chain_run_t *run)
                                             run->target != NULL);
 
     if (at == NULL) {
-        ngx_http_retry_chain_answer_finish(run, NGX_HTTP_RETRY_CHAIN_ABORTED);
+        ngx_http_retry_chain_finish(run, NGX_HTTP_RETRY_CHAIN_ABORTED);
         ngx_http_finalize_request(r, NGX_HTTP_INTERNAL_SERVER_ERROR);
         return;
     }
@@ -253,10 +253,10 @@ ngx_http_retry_chain_run_attempt(ngx_http_retry_chain_run_t *run)
     run->recorded = 0;
 
     if (run->plan->zone) {
-        ngx_http_retry_chain_tally_start(run);
+        ngx_http_retry_chain_run_stats_start(run);
     }
 
-    ngx_http_retry_chain_record_state(run, NGX_HTTP_RETRY_CHAIN_RUN_ATTEMPT);
+    ngx_http_retry_chain_run_set_state(run, NGX_HTTP_RETRY_CHAIN_RUN_ATTEMPT);
 
     ngx_log_debug3(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
                    "retry chain attempt %ui/%ui to \"%V\"",
@@ -265,7 +265,7 @@ ngx_http_retry_chain_run_attempt(ngx_http_retry_chain_run_t *run)
     timer = step->timeout;
 
     if (run->plan->hard) {
-        left = ngx_http_retry_chain_record_left(run);
+        left = ngx_http_retry_chain_run_left(run);
 
         if (timer == 0 || left < (ngx_msec_int_t) timer) {
             timer = ngx_max(left, 1);
@@ -273,7 +273,7 @@ ngx_http_retry_chain_run_attempt(ngx_http_retry_chain_run_t *run)
     }
 
     if (timer) {
-        ngx_http_retry_chain_record_timer(run, timer);
+        ngx_http_retry_chain_run_timer(run, timer);
     }
 }
 
@@ -291,33 +291,36 @@ ngx_http_retry_chain_run_judge(ngx_http_retry_chain_attempt_t *at,
 
     run = at->data;
 
-    if (run->plan->body && at->held == NULL
-        && ngx_http_retry_chain_hold_able(at->request, run->conf->json_buffer)
-        && ngx_http_retry_chain_turn_pending(run, at)
-        && ngx_http_retry_chain_hold(at, run->conf->json_buffer) == NGX_OK)
+    if (run->plan->body && at->buffer == NULL
+        && ngx_http_retry_chain_body_buffer_wanted(at->request,
+                                                   run->conf->json_buffer)
+        && ngx_http_retry_chain_schedule_pending(run, at)
+        && ngx_http_retry_chain_body_buffer_start(at, run->conf->json_buffer)
+           == NGX_OK)
     {
         return NGX_AGAIN;
     }
 
-    ngx_http_retry_chain_record_untimer(run);
-    ngx_http_retry_chain_turn_judge(run, at, body);
+    ngx_http_retry_chain_run_untimer(run);
+    ngx_http_retry_chain_schedule_judge(run, at, body);
 
     if (!run->verdict.retry && !run->verdict.fail) {
 
-        (void) ngx_http_retry_chain_slots_retry_after(run, at->request);
+        (void) ngx_http_retry_chain_limits_retry_after(run, at->request);
 
-        ngx_http_retry_chain_lend_state(run->request, at->request, run->target);
+        ngx_http_retry_chain_relay_state(run->request, at->request,
+                                         run->target);
         return NGX_OK;
     }
 
-    ngx_http_retry_chain_record_timer(run, ngx_max(run->verdict.delay,
+    ngx_http_retry_chain_run_timer(run, ngx_max(run->verdict.delay,
                                            NGX_HTTP_RETRY_CHAIN_DISCARD_TIME));
 
     if (at->request->read_event_handler == ngx_http_request_empty_handler) {
 
         /* an attempt may ignore that the client is gone, a wait does not */
 
-        (void) ngx_http_retry_chain_turn_watch(at->request);
+        (void) ngx_http_retry_chain_schedule_watch(at->request);
     }
 
     return NGX_DECLINED;
@@ -337,15 +340,15 @@ ngx_http_retry_chain_run_ended(ngx_http_retry_chain_run_t *run)
     c = r->connection;
     at = run->attempt;
 
-    ngx_http_retry_chain_record_untimer(run);
-    ngx_http_retry_chain_tally_stop(run);
+    ngx_http_retry_chain_run_untimer(run);
+    ngx_http_retry_chain_run_stats_stop(run);
 
     if (at->error) {
         c->error = 1;
     }
 
     if (at->relaying) {
-        ngx_http_retry_chain_answer(run);
+        ngx_http_retry_chain_finish_request(run);
         return;
     }
 
@@ -353,21 +356,21 @@ ngx_http_retry_chain_run_ended(ngx_http_retry_chain_run_t *run)
         || at->rc == NGX_HTTP_CLIENT_CLOSED_REQUEST
         || (at->rc == NGX_ERROR && !at->discarding))
     {
-        ngx_http_retry_chain_answer_finish(run, NGX_HTTP_RETRY_CHAIN_ABORTED);
+        ngx_http_retry_chain_finish(run, NGX_HTTP_RETRY_CHAIN_ABORTED);
         ngx_http_finalize_request(r, at->rc);
         return;
     }
 
     if (!at->discarding) {
-        ngx_http_retry_chain_turn_judge(run, at, NULL);
+        ngx_http_retry_chain_schedule_judge(run, at, NULL);
     }
 
     if (!run->verdict.retry) {
-        ngx_http_retry_chain_answer(run);
+        ngx_http_retry_chain_finish_request(run);
         return;
     }
 
-    ngx_http_retry_chain_turn_next(run);
+    ngx_http_retry_chain_schedule_next(run);
 }
 
 
@@ -382,14 +385,14 @@ ngx_http_retry_chain_run_cleanup(void *data)
 
     result = NGX_HTTP_RETRY_CHAIN_ABORTED;
 
-    ngx_http_retry_chain_tally_stop(run);
-    ngx_http_retry_chain_park_quit(run);
+    ngx_http_retry_chain_run_stats_stop(run);
+    ngx_http_retry_chain_queue_quit(run);
 
-    if (run->attempt && run->way) {
-        ngx_http_retry_chain_slots_outcome(run, run->attempt);
+    if (run->attempt && run->queue) {
+        ngx_http_retry_chain_limits_outcome(run, run->attempt);
     }
 
-    ngx_http_retry_chain_slots_release(run);
+    ngx_http_retry_chain_limits_release(run);
 
     if (run->attempt) {
 
@@ -408,16 +411,16 @@ ngx_http_retry_chain_run_cleanup(void *data)
 
     case NGX_HTTP_RETRY_CHAIN_RUN_BODY:
         run->result = result;
-        ngx_http_retry_chain_record_state(run, NGX_HTTP_RETRY_CHAIN_RUN_DONE);
+        ngx_http_retry_chain_run_set_state(run, NGX_HTTP_RETRY_CHAIN_RUN_DONE);
         break;
 
     case NGX_HTTP_RETRY_CHAIN_RUN_ATTEMPT:
     case NGX_HTTP_RETRY_CHAIN_RUN_WAIT:
-        ngx_http_retry_chain_answer_finish(run, result);
+        ngx_http_retry_chain_finish(run, result);
         break;
 
     default:
-        ngx_http_retry_chain_record_untimer(run);
+        ngx_http_retry_chain_run_untimer(run);
         break;
     }
 }
@@ -428,7 +431,7 @@ ngx_http_retry_chain_run_pool_cleanup(void *data)
 {
     ngx_http_retry_chain_run_t *run = data;
 
-    ngx_http_retry_chain_record_untimer(run);
+    ngx_http_retry_chain_run_untimer(run);
 
     if (run->attempt) {
         ngx_http_retry_chain_attempt_pool_free(run->attempt->pool);

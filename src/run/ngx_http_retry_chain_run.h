@@ -5,8 +5,8 @@
 
 
 /*
- * A run: one client request going through a plan, attempt by attempt.  It lies
- * in the pool of the main request and holds one reference to it.
+ * A run as data: its state, the attempts that it has made and the lines about
+ * them in the error log.  It lies in the pool of the main request.
  */
 
 
@@ -14,18 +14,212 @@
 #define _NGX_HTTP_RETRY_CHAIN_RUN_H_INCLUDED_
 
 
-#include "ngx_http_retry_chain_record.h"
+#include "ngx_http_retry_chain.h"
+#include "ngx_http_retry_chain_policy.h"
+#include "ngx_http_retry_chain_attempt.h"
 
+
+typedef enum {
+    NGX_HTTP_RETRY_CHAIN_RUN_READY = 0,    /* content handler is swapped */
+    NGX_HTTP_RETRY_CHAIN_RUN_BODY,         /* request body is being read */
+    NGX_HTTP_RETRY_CHAIN_RUN_ATTEMPT,
+    NGX_HTTP_RETRY_CHAIN_RUN_WAIT,
+    NGX_HTTP_RETRY_CHAIN_RUN_PASSTHROUGH,       /* the location's own handler */
+    NGX_HTTP_RETRY_CHAIN_RUN_DONE
+} ngx_http_retry_chain_state_e;
+
+
+/* the verdict on an attempt: another one, or how the run is to end */
+
+typedef enum {
+    NGX_HTTP_RETRY_CHAIN_NEXT_STEP = NGX_HTTP_RETRY_CHAIN_DRY_RUN + 1,
+    NGX_HTTP_RETRY_CHAIN_NEXT_SAME
+} ngx_http_retry_chain_next_e;
+
+
+/* what is kept of an attempt that has ended; those of a run are one block */
+
+typedef struct {
+    uint32_t                            wait;     /* before it, ms */
+    uint32_t                            time;     /* to its verdict, ms */
+    ngx_http_retry_chain_outcome_t      outcome;
+    uint32_t                            states;   /* first of its own */
+    uint32_t                            end;      /* first of what follows */
+    unsigned                            step:8;   /* index */
+    unsigned                            reason:8; /* of the wait */
+    unsigned                            next:8;   /* or a result */
+} ngx_http_retry_chain_attempt_record_t;
+
+#define ngx_http_retry_chain_run_record_step(run, record)                     \
+    (&(run)->plan->steps[(record)->step])
+
+
+typedef struct ngx_http_retry_chain_run_s  ngx_http_retry_chain_run_t;
+
+typedef void (*ngx_http_retry_chain_run_pt)(ngx_http_retry_chain_run_t *run);
+
+
+struct ngx_http_retry_chain_run_s {
+    ngx_http_request_t                 *request;  /* the main one */
+    ngx_http_retry_chain_loc_conf_t    *conf;
+    ngx_http_retry_chain_plan_t        *plan;
+    ngx_http_retry_chain_target_t      *target;   /* NULL: another handler */
+    ngx_http_handler_pt                 handler;  /* the location's own */
+
+    ngx_http_retry_chain_state_e        state;
+    ngx_http_retry_chain_result_e       result;   /* if done */
+
+    ngx_http_retry_chain_place_t        place;
+    ngx_http_retry_chain_verdict_t      verdict;  /* on the last attempt */
+    ngx_http_retry_chain_attempt_t     *attempt;  /* current or relayed one */
+
+    /* of ngx_http_retry_chain_attempt_record_t */
+    ngx_array_t                         records;
+    ngx_array_t                        *states;   /* of earlier attempts */
+    ngx_uint_t                          first_state;   /* of a direct run */
+    ngx_uint_t                          tallied;  /* records so far */
+    volatile uint32_t                  *in_flight; /* counts the attempt */
+    ngx_http_retry_chain_verdict_t     *foreseen; /* first of a dry run */
+
+    /* with a ticket of its limiter, in the queue or not */
+    ngx_http_retry_chain_queue_t       *queue;
+    ngx_http_retry_chain_ticket_t       ticket;
+    ngx_queue_t                         link;
+    ngx_http_retry_chain_run_pt         wake;     /* it is due */
+    uint64_t                            deadline; /* us, 0: none */
+    uint64_t                           *told;     /* hints without a zone */
+
+    /* makes the next attempt */
+    ngx_http_retry_chain_run_pt         go;
+
+    /* fires at the end of a wait, a timeout or a discarded body's time */
+    ngx_event_t                         event;
+
+    ngx_msec_t                          start;
+    ngx_msec_t                          end;
+    ngx_msec_t                          attempt_start;
+    ngx_msec_t                          wait;     /* before the attempt */
+    ngx_msec_t                          due;      /* start of the next one */
+    ngx_msec_t                          decided;  /* that there is one */
+    ngx_http_retry_chain_reason_e       reason;   /* of the wait */
+
+    unsigned                            recorded:1;   /* the attempt is */
+    unsigned                            waiting:1;    /* counted as such */
+    unsigned                            queued:1;     /* in a line */
+    unsigned                            missed:1; /* ticket beyond deadline */
+    unsigned                            late:1;   /* deadline cut an attempt */
+    unsigned                            used:1;   /* $retry_chain_upstream */
+};
+
+
+/* the event of the run fires after so many ms, not before */
+void ngx_http_retry_chain_run_timer(ngx_http_retry_chain_run_t *run,
+    ngx_msec_t timer);
 
 /* NULL if there is no memory */
-ngx_http_retry_chain_run_t *ngx_http_retry_chain_run_create(
-    ngx_http_request_t *r);
+ngx_http_retry_chain_attempt_record_t *ngx_http_retry_chain_run_record(
+    ngx_http_retry_chain_run_t *run, ngx_http_retry_chain_attempt_t *at);
 
-/* the run of the main request, or NULL */
-ngx_http_retry_chain_run_t *ngx_http_retry_chain_run_get(ngx_http_request_t *r);
+/* a line about an attempt that failed; nothing if it did not */
+void ngx_http_retry_chain_run_log_attempt(ngx_http_retry_chain_run_t *run,
+    ngx_http_retry_chain_attempt_record_t *record);
 
-/* makes the first attempt, once the request body has been read */
-void ngx_http_retry_chain_run_begin(ngx_http_request_t *r);
+/* once per plan and worker: steps were tried, but all went the same way */
+void ngx_http_retry_chain_run_log_same(ngx_http_retry_chain_run_t *run);
+
+/* a line about the end of a run, if there is anything to say */
+void ngx_http_retry_chain_run_log_end(ngx_http_retry_chain_run_t *run);
+
+/* attempts begun so far */
+ngx_uint_t ngx_http_retry_chain_run_attempts(
+    ngx_http_retry_chain_run_t *run);
+
+/* milliseconds to the deadline */
+ngx_msec_int_t ngx_http_retry_chain_run_left(
+    ngx_http_retry_chain_run_t *run);
+
+/* milliseconds from the start to now, or to the end */
+ngx_msec_t ngx_http_retry_chain_run_time(ngx_http_retry_chain_run_t *run);
+
+/*
+ * The servers that the attempt has tried: the first of its upstream states, and
+ * how many there are.  What comes behind a separator belongs to another one,
+ * and so does what is not before "end".
+ */
+ngx_uint_t ngx_http_retry_chain_run_upstream_states(
+    ngx_http_retry_chain_run_t *run, ngx_uint_t first, ngx_uint_t end,
+    ngx_http_upstream_state_t **state);
+
+/* the addresses of these servers as in $upstream_addr, at most "len" bytes */
+size_t ngx_http_retry_chain_run_address(ngx_http_retry_chain_run_t *run,
+    ngx_http_retry_chain_attempt_record_t *record, u_char *buf, size_t len);
+
+/* the bytes that have been received from them */
+off_t ngx_http_retry_chain_run_bytes(ngx_http_retry_chain_run_t *run,
+    ngx_http_retry_chain_attempt_record_t *record);
+
+/* the result, NULL as long as it is not known */
+ngx_str_t *ngx_http_retry_chain_run_result(ngx_http_retry_chain_run_t *run);
+
+/* "status", "error", "timeout", "invalid header" or "aborted" */
+char *ngx_http_retry_chain_outcome_name(
+    ngx_http_retry_chain_outcome_t *outcome);
+
+
+/* the line of retry_chain_json that a reply has matched, or empty */
+ngx_str_t *ngx_http_retry_chain_run_rule(ngx_http_retry_chain_run_t *run,
+    ngx_http_retry_chain_outcome_t *outcome);
+
+
+/* the one place that changes the state */
+
+static ngx_inline void
+ngx_http_retry_chain_run_set_state(ngx_http_retry_chain_run_t *run,
+    ngx_http_retry_chain_state_e state)
+{
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, run->request->connection->log, 0,
+                   "retry chain state: %d -> %d", run->state, state);
+
+    run->state = state;
+}
+
+
+/* called below */
+void ngx_http_retry_chain_run_calm(ngx_http_retry_chain_run_t *run);
+
+
+/* the event of the run will not fire */
+
+static ngx_inline void
+ngx_http_retry_chain_run_untimer(ngx_http_retry_chain_run_t *run)
+{
+    if (run->event.timer_set || run->event.posted) {
+        ngx_http_retry_chain_run_calm(run);
+    }
+}
+
+
+/* notes the verdict on an attempt */
+
+static ngx_inline void
+ngx_http_retry_chain_run_record_next(ngx_http_retry_chain_run_t *run,
+    ngx_http_retry_chain_attempt_record_t *record)
+{
+    ngx_http_retry_chain_verdict_t  *verdict;
+
+    verdict = &run->verdict;
+
+    record->outcome.json = verdict->json;
+
+    record->next = !verdict->retry ? verdict->result
+                   : verdict->same ? NGX_HTTP_RETRY_CHAIN_NEXT_SAME
+                                   : NGX_HTTP_RETRY_CHAIN_NEXT_STEP;
+}
+
+
+/* by result, and by what else a verdict may be */
+extern ngx_str_t  ngx_http_retry_chain_result_names[];
+extern ngx_str_t  ngx_http_retry_chain_reason_names[];
 
 
 #endif /* _NGX_HTTP_RETRY_CHAIN_RUN_H_INCLUDED_ */

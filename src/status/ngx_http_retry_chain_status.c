@@ -166,7 +166,7 @@ ngx_http_retry_chain_status_negotiate(ngx_http_request_t *r)
 {
     ngx_uint_t                      q, specific, most;
     ngx_table_elt_t                *h;
-    ngx_http_retry_chain_header_t   at;
+    ngx_http_retry_chain_header_t   pos;
     ngx_http_retry_chain_format_t  *format, *best;
 
     static ngx_str_t  accept = ngx_string("Accept");
@@ -179,10 +179,10 @@ ngx_http_retry_chain_status_negotiate(ngx_http_request_t *r)
         q = 0;
         specific = 0;
 
-        ngx_memzero(&at, sizeof(ngx_http_retry_chain_header_t));
+        ngx_memzero(&pos, sizeof(ngx_http_retry_chain_header_t));
 
         while ((h = ngx_http_retry_chain_header_next(&r->headers_in.headers,
-                                                     &accept, &at)))
+                                                     &accept, &pos)))
         {
             ngx_http_retry_chain_status_accept(&h->value, &format->type,
                                                &specific, &q);
@@ -285,7 +285,7 @@ ngx_http_retry_chain_status_snapshot(ngx_http_request_t *r)
 
     for (i = 0, n = 0; i < rcmcf->zones.nelts; i++) {
         zone = zones[i]->data;
-        n += zone->ways.nelts;
+        n += zone->queues.nelts;
     }
 
     status = ngx_pcalloc(r->pool, sizeof(ngx_http_retry_chain_status_t));
@@ -348,7 +348,7 @@ ngx_http_retry_chain_status_zone(ngx_http_retry_chain_status_t *status,
     ngx_http_retry_chain_zone_t *zone)
 {
     ngx_uint_t                            i;
-    ngx_http_retry_chain_way_t          **ways;
+    ngx_http_retry_chain_queue_t        **queues;
     ngx_http_retry_chain_shared_t        *sh;
     ngx_http_retry_chain_status_zone_t   *to;
     ngx_http_retry_chain_status_step_t   *step;
@@ -357,17 +357,17 @@ ngx_http_retry_chain_status_zone(ngx_http_retry_chain_status_t *status,
     to = &status->zones[status->nzones++];
 
     to->zone = zone;
-    to->waiting = ngx_http_retry_chain_desk_waiting(&sh->desks);
+    to->waiting = ngx_http_retry_chain_gauges_waiting(&sh->workers);
     to->lost = sh->recent.lost;
     to->first = status->nsteps;
 
-    ways = zone->ways.elts;
+    queues = zone->queues.elts;
 
-    for (i = 0; i < zone->ways.nelts; i++) {
+    for (i = 0; i < zone->queues.nelts; i++) {
         step = &status->steps[status->nsteps++];
 
         step->zone = zone;
-        step->way = ways[i];
+        step->queue = queues[i];
 
         ngx_http_retry_chain_status_step(status, step);
     }
@@ -378,34 +378,35 @@ static void
 ngx_http_retry_chain_status_step(ngx_http_retry_chain_status_t *status,
     ngx_http_retry_chain_status_step_t *step)
 {
-    uint64_t                           now, until;
-    ngx_http_retry_chain_slot_t       *slot;
-    ngx_http_retry_chain_step_node_t  *node;
+    uint64_t                              now, until;
+    ngx_http_retry_chain_limiter_t       *limiter;
+    ngx_http_retry_chain_limiter_node_t  *node;
 
-    node = step->way->node;
-    slot = &node->slot;
+    node = step->queue->node;
+    limiter = &node->limiter;
     now = ngx_http_retry_chain_zone_now();
 
     step->count = node->count;
-    step->in_flight = ngx_http_retry_chain_desk_sum(
-                                    &step->zone->sh->desks, node->node.cell);
+    step->in_flight = ngx_http_retry_chain_gauges_sum(
+                                    &step->zone->sh->workers, node->node.gauge);
 
-    until = ngx_http_retry_chain_pace_limited(slot, now);
+    until = ngx_http_retry_chain_limiter_limited(limiter, now);
 
     if (until > now) {
         step->limited = (until - now + 999) / 1000;
         step->until = status->time + step->limited;
     }
 
-    until = ngx_http_retry_chain_pace_peek(slot, &step->way->step->pace, now);
+    until = ngx_http_retry_chain_limiter_peek(limiter,
+                                              &step->queue->step->limit, now);
 
     if (until > now) {
         step->wait = (until - now + 999) / 1000;
     }
 
-    step->probing = ngx_http_retry_chain_pace_probing(slot, now);
-    step->refused = slot->refused;
-    step->rate = ngx_http_retry_chain_pace_rate(slot);
+    step->probing = ngx_http_retry_chain_limiter_half_open(limiter, now);
+    step->refused = limiter->refused;
+    step->rate = ngx_http_retry_chain_limiter_rate(limiter);
 }
 
 
@@ -419,8 +420,8 @@ ngx_http_retry_chain_status_chain(ngx_http_retry_chain_status_chain_t *to,
     if (chain->zone) {
         to->count = chain->node->count;
         to->foreseen = chain->node->foreseen;
-        to->waiting = ngx_http_retry_chain_desk_sum(&chain->zone->sh->desks,
-                                                    chain->node->node.cell);
+        to->waiting = ngx_http_retry_chain_gauges_sum(&chain->zone->sh->workers,
+                                                      chain->node->node.gauge);
     }
 }
 

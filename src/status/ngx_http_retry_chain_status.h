@@ -14,7 +14,7 @@
 #define _NGX_HTTP_RETRY_CHAIN_STATUS_H_INCLUDED_
 
 
-#include "ngx_http_retry_chain_module.h"
+#include "ngx_http_retry_chain.h"
 #include "ngx_http_retry_chain_zone.h"
 
 
@@ -34,7 +34,7 @@ typedef struct {
 
 typedef struct {
     ngx_http_retry_chain_zone_t         *zone;
-    ngx_http_retry_chain_way_t          *way;
+    ngx_http_retry_chain_queue_t        *queue;
     uint64_t                             in_flight;
     uint64_t                             limited;   /* ms yet, 0: it is free */
     uint64_t                             until;     /* ms of the epoch, or 0 */
@@ -42,7 +42,7 @@ typedef struct {
     uint64_t                             probing;
     uint64_t                             refused;   /* in a row, no hints */
     uint64_t                             rate;      /* thousandths, 0: none */
-    ngx_http_retry_chain_step_count_t    count;
+    ngx_http_retry_chain_step_stats_t    count;
 } ngx_http_retry_chain_status_step_t;
 
 
@@ -50,8 +50,8 @@ typedef struct {
     ngx_http_retry_chain_chain_t        *chain;
     uint64_t                             steps;
     uint64_t                             waiting;
-    ngx_http_retry_chain_chain_count_t   count;
-    ngx_http_retry_chain_chain_count_t   foreseen;
+    ngx_http_retry_chain_chain_stats_t   count;
+    ngx_http_retry_chain_chain_stats_t   foreseen;
 } ngx_http_retry_chain_status_chain_t;
 
 

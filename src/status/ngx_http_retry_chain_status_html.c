@@ -32,7 +32,7 @@ static void ngx_http_retry_chain_html_digest(u_char *to, const char *begin,
     const char *end);
 
 
-static const u_char  ngx_http_retry_chain_page[] = {
+static const u_char  ngx_http_retry_chain_error_body[] = {
 #include "ngx_http_retry_chain_status.html.h"
     0
 };
@@ -91,8 +91,8 @@ ngx_http_retry_chain_status_html(ngx_http_request_t *r,
         return NULL;
     }
 
-    b->pos = (u_char *) ngx_http_retry_chain_page;
-    b->last = b->pos + sizeof(ngx_http_retry_chain_page) - 1;
+    b->pos = (u_char *) ngx_http_retry_chain_error_body;
+    b->last = b->pos + sizeof(ngx_http_retry_chain_error_body) - 1;
     b->memory = 1;
 
     cl->buf = b;
@@ -148,7 +148,7 @@ ngx_http_retry_chain_html_digest(u_char *to, const char *begin,
     u_char      digest[NGX_HTTP_RETRY_CHAIN_SHA256_LEN];
     ngx_str_t   encoded, sum;
 
-    p = (u_char *) ngx_strstr(ngx_http_retry_chain_page, begin)
+    p = (u_char *) ngx_strstr(ngx_http_retry_chain_error_body, begin)
         + ngx_strlen(begin);
     last = (u_char *) ngx_strstr(p, end);
 

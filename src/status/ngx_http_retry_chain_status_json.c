@@ -13,41 +13,49 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 #include "ngx_http_retry_chain_status.h"
-#include "ngx_http_retry_chain_record.h"
-#include "ngx_http_retry_chain_tree.h"
+#include "ngx_http_retry_chain_run.h"
+#include "ngx_http_retry_chain_json_writer.h"
 
 
 #define NGX_HTTP_RETRY_CHAIN_STATUS_VERSION  1
 
 
-static void ngx_http_retry_chain_json_zone(ngx_http_retry_chain_tree_t *tree,
-    cJSON *zones, ngx_http_retry_chain_status_t *status, ngx_uint_t i);
-static void ngx_http_retry_chain_json_chain(ngx_http_retry_chain_tree_t *tree,
-    cJSON *chains, ngx_http_retry_chain_status_chain_t *chain);
-static void ngx_http_retry_chain_json_plan(ngx_http_retry_chain_tree_t *tree,
-    cJSON *object, ngx_http_retry_chain_plan_t *plan);
-static void ngx_http_retry_chain_json_pace(ngx_http_retry_chain_tree_t *tree,
-    cJSON *object, ngx_http_retry_chain_pace_t *pace);
-static void ngx_http_retry_chain_json_rows(ngx_http_retry_chain_tree_t *tree,
-    cJSON *object, ngx_http_retry_chain_status_scope_e scope, ngx_uint_t dry,
-    void *snapshot);
-static void ngx_http_retry_chain_json_value(ngx_http_retry_chain_tree_t *tree,
-    cJSON *object, ngx_http_retry_chain_status_row_t *row, const char *key,
-    uint64_t value);
-static void ngx_http_retry_chain_json_times(ngx_http_retry_chain_tree_t *tree,
-    cJSON *object, const char *key, ngx_http_retry_chain_times_t *times);
-static void ngx_http_retry_chain_json_runs(ngx_http_retry_chain_tree_t *tree,
-    cJSON *object, const char *key, ngx_http_retry_chain_status_t *status,
-    ngx_http_retry_chain_zone_t *zone, ngx_http_retry_chain_ring_t *ring);
-static void ngx_http_retry_chain_json_run(ngx_http_retry_chain_tree_t *tree,
-    cJSON *runs, ngx_http_retry_chain_zone_t *zone,
-    ngx_http_retry_chain_run_entry_t *entry);
-static void ngx_http_retry_chain_json_attempt(
-    ngx_http_retry_chain_tree_t *tree, cJSON *attempts,
+static void ngx_http_retry_chain_json_zone(
+    ngx_http_retry_chain_json_writer_t *writer, cJSON *zones,
+    ngx_http_retry_chain_status_t *status, ngx_uint_t i);
+static void ngx_http_retry_chain_json_chain(
+    ngx_http_retry_chain_json_writer_t *writer, cJSON *chains,
+    ngx_http_retry_chain_status_chain_t *chain);
+static void ngx_http_retry_chain_json_plan(
+    ngx_http_retry_chain_json_writer_t *writer, cJSON *object,
+    ngx_http_retry_chain_plan_t *plan);
+static void ngx_http_retry_chain_json_pace(
+    ngx_http_retry_chain_json_writer_t *writer, cJSON *object,
+    ngx_http_retry_chain_limiter_conf_t *pace);
+static void ngx_http_retry_chain_json_rows(
+    ngx_http_retry_chain_json_writer_t *writer, cJSON *object,
+    ngx_http_retry_chain_status_scope_e scope, ngx_uint_t dry, void *snapshot);
+static void ngx_http_retry_chain_json_value(
+    ngx_http_retry_chain_json_writer_t *writer, cJSON *object,
+    ngx_http_retry_chain_status_row_t *row, const char *key, uint64_t value);
+static void ngx_http_retry_chain_json_times(
+    ngx_http_retry_chain_json_writer_t *writer, cJSON *object, const char *key,
+    ngx_http_retry_chain_times_t *times);
+static void ngx_http_retry_chain_json_runs(
+    ngx_http_retry_chain_json_writer_t *writer, cJSON *object, const char *key,
+    ngx_http_retry_chain_status_t *status, ngx_http_retry_chain_zone_t *zone,
+    ngx_http_retry_chain_history_t *ring);
+static void ngx_http_retry_chain_json_run(
+    ngx_http_retry_chain_json_writer_t *writer, cJSON *runs,
     ngx_http_retry_chain_zone_t *zone,
-    ngx_http_retry_chain_ring_attempt_t *try, u_char *address);
-static void ngx_http_retry_chain_json_name(ngx_http_retry_chain_tree_t *tree,
-    cJSON *object, const char *key, ngx_str_t *name);
+    ngx_http_retry_chain_history_run_t *entry);
+static void ngx_http_retry_chain_json_attempt(
+    ngx_http_retry_chain_json_writer_t *writer, cJSON *attempts,
+    ngx_http_retry_chain_zone_t *zone,
+    ngx_http_retry_chain_history_attempt_t *try, u_char *address);
+static void ngx_http_retry_chain_json_name(
+    ngx_http_retry_chain_json_writer_t *writer, cJSON *object, const char *key,
+    ngx_str_t *name);
 static ngx_str_t *ngx_http_retry_chain_json_node(
     ngx_http_retry_chain_zone_t *zone, uint32_t id);
 
@@ -56,43 +64,46 @@ ngx_chain_t *
 ngx_http_retry_chain_status_json(ngx_http_request_t *r,
     ngx_http_retry_chain_status_t *status)
 {
-    cJSON                        *array;
-    ngx_str_t                     text;
-    ngx_buf_t                    *b;
-    ngx_uint_t                    i;
-    ngx_chain_t                  *cl;
-    ngx_http_retry_chain_tree_t   tree;
+    cJSON                               *array;
+    ngx_str_t                            text;
+    ngx_buf_t                           *b;
+    ngx_uint_t                           i;
+    ngx_chain_t                         *cl;
+    ngx_http_retry_chain_json_writer_t   writer;
 
-    ngx_http_retry_chain_tree_init(&tree, r->pool);
+    ngx_http_retry_chain_json_writer_init(&writer, r->pool);
 
-    ngx_http_retry_chain_tree_number(&tree, tree.root, "version",
-                                     NGX_HTTP_RETRY_CHAIN_STATUS_VERSION);
-    ngx_http_retry_chain_tree_string(&tree, tree.root, "nginx",
-                                     (u_char *) NGINX_VERSION,
-                                     sizeof(NGINX_VERSION) - 1);
-    ngx_http_retry_chain_tree_thousandths(&tree, tree.root, "time",
-                                          status->time);
+    ngx_http_retry_chain_json_writer_number(
+         &writer, writer.root, "version", NGX_HTTP_RETRY_CHAIN_STATUS_VERSION);
+    ngx_http_retry_chain_json_writer_string(&writer, writer.root, "nginx",
+                                            (u_char *) NGINX_VERSION,
+                                            sizeof(NGINX_VERSION) - 1);
+    ngx_http_retry_chain_json_writer_thousandths(&writer, writer.root, "time",
+                                                 status->time);
 
-    array = ngx_http_retry_chain_tree_array(&tree, tree.root, "buckets");
+    array = ngx_http_retry_chain_json_writer_array(&writer, writer.root,
+                                                   "buckets");
 
     for (i = 0; i < NGX_HTTP_RETRY_CHAIN_BUCKETS - 1; i++) {
-        ngx_http_retry_chain_tree_thousandths(&tree, array, NULL,
-                                              ngx_http_retry_chain_bounds[i]);
+        ngx_http_retry_chain_json_writer_thousandths(
+                         &writer, array, NULL, ngx_http_retry_chain_bounds[i]);
     }
 
-    array = ngx_http_retry_chain_tree_array(&tree, tree.root, "zones");
+    array = ngx_http_retry_chain_json_writer_array(&writer, writer.root,
+                                                   "zones");
 
     for (i = 0; i < status->nzones; i++) {
-        ngx_http_retry_chain_json_zone(&tree, array, status, i);
+        ngx_http_retry_chain_json_zone(&writer, array, status, i);
     }
 
-    array = ngx_http_retry_chain_tree_array(&tree, tree.root, "chains");
+    array = ngx_http_retry_chain_json_writer_array(&writer, writer.root,
+                                                   "chains");
 
     for (i = 0; i < status->nchains; i++) {
-        ngx_http_retry_chain_json_chain(&tree, array, &status->chains[i]);
+        ngx_http_retry_chain_json_chain(&writer, array, &status->chains[i]);
     }
 
-    if (ngx_http_retry_chain_tree_print(&tree, &text) != NGX_OK) {
+    if (ngx_http_retry_chain_json_writer_print(&writer, &text) != NGX_OK) {
         return NULL;
     }
 
@@ -115,7 +126,7 @@ ngx_http_retry_chain_status_json(ngx_http_request_t *r,
 
 
 static void
-ngx_http_retry_chain_json_zone(ngx_http_retry_chain_tree_t *tree,
+ngx_http_retry_chain_json_zone(ngx_http_retry_chain_json_writer_t *writer,
     cJSON *zones, ngx_http_retry_chain_status_t *status, ngx_uint_t i)
 {
     cJSON                               *object, *steps, *step, *runs;
@@ -127,74 +138,75 @@ ngx_http_retry_chain_json_zone(ngx_http_retry_chain_tree_t *tree,
     z = &status->zones[i];
     zone = z->zone;
 
-    object = ngx_http_retry_chain_tree_object(tree, zones, NULL);
+    object = ngx_http_retry_chain_json_writer_object(writer, zones, NULL);
 
-    ngx_http_retry_chain_json_name(tree, object, "name", &zone->name);
-    ngx_http_retry_chain_json_rows(tree, object,
+    ngx_http_retry_chain_json_name(writer, object, "name", &zone->name);
+    ngx_http_retry_chain_json_rows(writer, object,
                                    NGX_HTTP_RETRY_CHAIN_STATUS_ZONE, 0, z);
-    ngx_http_retry_chain_tree_number(tree, object, "history",
-                                     zone->sh->history);
+    ngx_http_retry_chain_json_writer_number(writer, object, "history",
+                                            zone->sh->history);
 
-    steps = ngx_http_retry_chain_tree_array(tree, object, "steps");
+    steps = ngx_http_retry_chain_json_writer_array(writer, object, "steps");
 
-    for (n = 0; n < zone->ways.nelts; n++) {
+    for (n = 0; n < zone->queues.nelts; n++) {
         s = &status->steps[z->first + n];
 
-        step = ngx_http_retry_chain_tree_object(tree, steps, NULL);
+        step = ngx_http_retry_chain_json_writer_object(writer, steps, NULL);
 
-        ngx_http_retry_chain_json_name(tree, step, "name", &s->way->step->name);
-        ngx_http_retry_chain_json_pace(tree, step, &s->way->step->pace);
-        ngx_http_retry_chain_json_rows(tree, step,
+        ngx_http_retry_chain_json_name(writer, step, "name",
+                                       &s->queue->step->name);
+        ngx_http_retry_chain_json_pace(writer, step, &s->queue->step->limit);
+        ngx_http_retry_chain_json_rows(writer, step,
                                        NGX_HTTP_RETRY_CHAIN_STATUS_STEP, 0, s);
 
-        step = ngx_http_retry_chain_tree_object(tree, step, "dry_run");
+        step = ngx_http_retry_chain_json_writer_object(writer, step, "dry_run");
 
-        ngx_http_retry_chain_json_rows(tree, step,
+        ngx_http_retry_chain_json_rows(writer, step,
                                        NGX_HTTP_RETRY_CHAIN_STATUS_STEP, 1, s);
     }
 
-    runs = ngx_http_retry_chain_tree_object(tree, object, "runs");
+    runs = ngx_http_retry_chain_json_writer_object(writer, object, "runs");
 
-    ngx_http_retry_chain_json_runs(tree, runs, "recent", status, zone,
+    ngx_http_retry_chain_json_runs(writer, runs, "recent", status, zone,
                                    &zone->sh->recent);
-    ngx_http_retry_chain_json_runs(tree, runs, "failed", status, zone,
+    ngx_http_retry_chain_json_runs(writer, runs, "failed", status, zone,
                                    &zone->sh->failed);
-    ngx_http_retry_chain_json_runs(tree, runs, "slow", status, zone,
+    ngx_http_retry_chain_json_runs(writer, runs, "slow", status, zone,
                                    &zone->sh->slow);
 }
 
 
 static void
-ngx_http_retry_chain_json_chain(ngx_http_retry_chain_tree_t *tree,
+ngx_http_retry_chain_json_chain(ngx_http_retry_chain_json_writer_t *writer,
     cJSON *chains, ngx_http_retry_chain_status_chain_t *chain)
 {
     cJSON                        *object;
     ngx_http_retry_chain_zone_t  *zone;
 
     zone = chain->chain->zone;
-    object = ngx_http_retry_chain_tree_object(tree, chains, NULL);
+    object = ngx_http_retry_chain_json_writer_object(writer, chains, NULL);
 
-    ngx_http_retry_chain_json_name(tree, object, "name", &chain->chain->name);
-    ngx_http_retry_chain_json_name(tree, object, "zone",
+    ngx_http_retry_chain_json_name(writer, object, "name", &chain->chain->name);
+    ngx_http_retry_chain_json_name(writer, object, "zone",
                                    zone ? &zone->name : NULL);
-    ngx_http_retry_chain_json_plan(tree, object, chain->chain->plan);
+    ngx_http_retry_chain_json_plan(writer, object, chain->chain->plan);
 
     if (zone == NULL) {
         return;
     }
 
-    ngx_http_retry_chain_json_rows(tree, object,
+    ngx_http_retry_chain_json_rows(writer, object,
                                    NGX_HTTP_RETRY_CHAIN_STATUS_CHAIN, 0, chain);
 
-    object = ngx_http_retry_chain_tree_object(tree, object, "dry_run");
+    object = ngx_http_retry_chain_json_writer_object(writer, object, "dry_run");
 
-    ngx_http_retry_chain_json_rows(tree, object,
+    ngx_http_retry_chain_json_rows(writer, object,
                                    NGX_HTTP_RETRY_CHAIN_STATUS_CHAIN, 1, chain);
 }
 
 
 static void
-ngx_http_retry_chain_json_plan(ngx_http_retry_chain_tree_t *tree,
+ngx_http_retry_chain_json_plan(ngx_http_retry_chain_json_writer_t *writer,
     cJSON *object, ngx_http_retry_chain_plan_t *plan)
 {
     cJSON                        *plan_object, *steps, *item;
@@ -210,40 +222,46 @@ ngx_http_retry_chain_json_plan(ngx_http_retry_chain_tree_t *tree,
 
     limited = &limiteds[plan->limited];
 
-    plan_object = ngx_http_retry_chain_tree_object(tree, object, "plan");
+    plan_object = ngx_http_retry_chain_json_writer_object(writer, object,
+                                                          "plan");
 
-    ngx_http_retry_chain_tree_flag(tree, plan_object, "dry_run", plan->dry);
-    ngx_http_retry_chain_tree_flag(tree, plan_object, "rotate", plan->rotate);
-    ngx_http_retry_chain_json_name(tree, plan_object, "limited", limited);
-    ngx_http_retry_chain_tree_number(tree, plan_object, "attempts",
-                                     plan->attempts);
-    ngx_http_retry_chain_tree_number(tree, plan_object, "max_waiting",
-                                     plan->max_waiting);
+    ngx_http_retry_chain_json_writer_flag(writer, plan_object, "dry_run",
+                                          plan->dry);
+    ngx_http_retry_chain_json_writer_flag(writer, plan_object, "rotate",
+                                          plan->rotate);
+    ngx_http_retry_chain_json_name(writer, plan_object, "limited", limited);
+    ngx_http_retry_chain_json_writer_number(writer, plan_object, "attempts",
+                                            plan->attempts);
+    ngx_http_retry_chain_json_writer_number(writer, plan_object, "max_waiting",
+                                            plan->max_waiting);
 
     if (plan->timeout) {
-        ngx_http_retry_chain_tree_thousandths(tree, plan_object, "timeout",
-                                              plan->timeout);
+        ngx_http_retry_chain_json_writer_thousandths(writer, plan_object,
+                                                     "timeout", plan->timeout);
 
     } else {
-        ngx_http_retry_chain_tree_null(tree, plan_object, "timeout");
+        ngx_http_retry_chain_json_writer_null(writer, plan_object, "timeout");
     }
 
-    steps = ngx_http_retry_chain_tree_array(tree, plan_object, "steps");
+    steps = ngx_http_retry_chain_json_writer_array(writer, plan_object,
+                                                   "steps");
 
     for (i = 0; i < plan->nsteps; i++) {
         step = &plan->steps[i];
 
-        item = ngx_http_retry_chain_tree_object(tree, steps, NULL);
+        item = ngx_http_retry_chain_json_writer_object(writer, steps, NULL);
 
-        ngx_http_retry_chain_json_name(tree, item, "name", &step->name);
-        ngx_http_retry_chain_tree_thousandths(tree, item, "wait", step->wait);
+        ngx_http_retry_chain_json_name(writer, item, "name", &step->name);
+        ngx_http_retry_chain_json_writer_thousandths(writer, item, "wait",
+                                                     step->wait);
 
         if (step->timeout) {
-            ngx_http_retry_chain_tree_thousandths(tree, item, "timeout",
-                                                  step->timeout);
+            ngx_http_retry_chain_json_writer_thousandths(writer, item,
+                                                         "timeout",
+                                                         step->timeout);
 
         } else {
-            ngx_http_retry_chain_tree_null(tree, item, "timeout");
+            ngx_http_retry_chain_json_writer_null(writer, item, "timeout");
         }
     }
 }
@@ -252,8 +270,8 @@ ngx_http_retry_chain_json_plan(ngx_http_retry_chain_tree_t *tree,
 /* as configured */
 
 static void
-ngx_http_retry_chain_json_pace(ngx_http_retry_chain_tree_t *tree,
-    cJSON *object, ngx_http_retry_chain_pace_t *pace)
+ngx_http_retry_chain_json_pace(ngx_http_retry_chain_json_writer_t *writer,
+    cJSON *object, ngx_http_retry_chain_limiter_conf_t *pace)
 {
     ngx_str_t  *mode;
 
@@ -265,13 +283,14 @@ ngx_http_retry_chain_json_pace(ngx_http_retry_chain_tree_t *tree,
 
     mode = &modes[pace->automatic ? 2 : pace->rate ? 1 : 0];
 
-    ngx_http_retry_chain_json_name(tree, object, "pace", mode);
-    ngx_http_retry_chain_tree_number(tree, object, "burst", pace->burst);
+    ngx_http_retry_chain_json_name(writer, object, "pace", mode);
+    ngx_http_retry_chain_json_writer_number(writer, object, "burst",
+                                            pace->burst);
 }
 
 
 static void
-ngx_http_retry_chain_json_rows(ngx_http_retry_chain_tree_t *tree,
+ngx_http_retry_chain_json_rows(ngx_http_retry_chain_json_writer_t *writer,
     cJSON *object, ngx_http_retry_chain_status_scope_e scope, ngx_uint_t dry,
     void *snapshot)
 {
@@ -290,7 +309,7 @@ ngx_http_retry_chain_json_rows(ngx_http_retry_chain_tree_t *tree,
         p = (u_char *) snapshot + row->offset;
 
         if (row->type == NGX_HTTP_RETRY_CHAIN_STATUS_TIMES) {
-            ngx_http_retry_chain_json_times(tree, object, row->key,
+            ngx_http_retry_chain_json_times(writer, object, row->key,
                                             (ngx_http_retry_chain_times_t *) p);
             continue;
         }
@@ -298,15 +317,16 @@ ngx_http_retry_chain_json_rows(ngx_http_retry_chain_tree_t *tree,
         value = (uint64_t *) p;
 
         if (row->names == NULL) {
-            ngx_http_retry_chain_json_value(tree, object, row, row->key,
+            ngx_http_retry_chain_json_value(writer, object, row, row->key,
                                             *value);
             continue;
         }
 
-        values = ngx_http_retry_chain_tree_object(tree, object, row->key);
+        values = ngx_http_retry_chain_json_writer_object(writer, object,
+                                                         row->key);
 
         for (i = 0; i < row->n; i++) {
-            ngx_http_retry_chain_json_value(tree, values, row,
+            ngx_http_retry_chain_json_value(writer, values, row,
                                             (char *) row->names[i].data,
                                             value[i]);
         }
@@ -315,61 +335,63 @@ ngx_http_retry_chain_json_rows(ngx_http_retry_chain_tree_t *tree,
 
 
 static void
-ngx_http_retry_chain_json_value(ngx_http_retry_chain_tree_t *tree,
+ngx_http_retry_chain_json_value(ngx_http_retry_chain_json_writer_t *writer,
     cJSON *object, ngx_http_retry_chain_status_row_t *row, const char *key,
     uint64_t value)
 {
     if (row->optional && value == 0) {
-        ngx_http_retry_chain_tree_null(tree, object, key);
+        ngx_http_retry_chain_json_writer_null(writer, object, key);
 
     } else if (row->thousandths) {
-        ngx_http_retry_chain_tree_thousandths(tree, object, key, value);
+        ngx_http_retry_chain_json_writer_thousandths(writer, object, key,
+                                                     value);
 
     } else {
-        ngx_http_retry_chain_tree_number(tree, object, key, value);
+        ngx_http_retry_chain_json_writer_number(writer, object, key, value);
     }
 }
 
 
 static void
-ngx_http_retry_chain_json_times(ngx_http_retry_chain_tree_t *tree,
+ngx_http_retry_chain_json_times(ngx_http_retry_chain_json_writer_t *writer,
     cJSON *object, const char *key, ngx_http_retry_chain_times_t *times)
 {
     cJSON       *counts;
     uint64_t     n;
     ngx_uint_t   i;
 
-    object = ngx_http_retry_chain_tree_object(tree, object, key);
-    counts = ngx_http_retry_chain_tree_array(tree, object, "counts");
+    object = ngx_http_retry_chain_json_writer_object(writer, object, key);
+    counts = ngx_http_retry_chain_json_writer_array(writer, object, "counts");
 
     for (i = 0, n = 0; i < NGX_HTTP_RETRY_CHAIN_BUCKETS; i++) {
         n += times->buckets[i];
-        ngx_http_retry_chain_tree_number(tree, counts, NULL,
-                                         times->buckets[i]);
+        ngx_http_retry_chain_json_writer_number(writer, counts, NULL,
+                                                times->buckets[i]);
     }
 
-    ngx_http_retry_chain_tree_number(tree, object, "count", n);
-    ngx_http_retry_chain_tree_thousandths(tree, object, "sum", times->sum);
+    ngx_http_retry_chain_json_writer_number(writer, object, "count", n);
+    ngx_http_retry_chain_json_writer_thousandths(writer, object, "sum",
+                                                 times->sum);
 }
 
 
 /* latest first, as they lie in the ring; others may be written meanwhile */
 
 static void
-ngx_http_retry_chain_json_runs(ngx_http_retry_chain_tree_t *tree,
+ngx_http_retry_chain_json_runs(ngx_http_retry_chain_json_writer_t *writer,
     cJSON *object, const char *key, ngx_http_retry_chain_status_t *status,
-    ngx_http_retry_chain_zone_t *zone, ngx_http_retry_chain_ring_t *ring)
+    ngx_http_retry_chain_zone_t *zone, ngx_http_retry_chain_history_t *ring)
 {
-    cJSON                             *runs;
-    ngx_uint_t                         i;
-    ngx_http_retry_chain_run_entry_t   entry;
+    cJSON                               *runs;
+    ngx_uint_t                           i;
+    ngx_http_retry_chain_history_run_t   entry;
 
-    runs = ngx_http_retry_chain_tree_array(tree, object, key);
+    runs = ngx_http_retry_chain_json_writer_array(writer, object, key);
 
     for (i = 0; i < ring->size && i < status->runs && status->left; i++) {
 
-        if (ngx_http_retry_chain_ring_read(ring, i, &entry) == NGX_OK) {
-            ngx_http_retry_chain_json_run(tree, runs, zone, &entry);
+        if (ngx_http_retry_chain_history_read(ring, i, &entry) == NGX_OK) {
+            ngx_http_retry_chain_json_run(writer, runs, zone, &entry);
             status->left--;
         }
     }
@@ -377,40 +399,47 @@ ngx_http_retry_chain_json_runs(ngx_http_retry_chain_tree_t *tree,
 
 
 static void
-ngx_http_retry_chain_json_run(ngx_http_retry_chain_tree_t *tree, cJSON *runs,
-    ngx_http_retry_chain_zone_t *zone, ngx_http_retry_chain_run_entry_t *entry)
+ngx_http_retry_chain_json_run(ngx_http_retry_chain_json_writer_t *writer,
+    cJSON *runs, ngx_http_retry_chain_zone_t *zone,
+    ngx_http_retry_chain_history_run_t *entry)
 {
     cJSON       *run, *attempts;
     u_char      *p;
     ngx_uint_t   i;
 
-    run = ngx_http_retry_chain_tree_object(tree, runs, NULL);
+    run = ngx_http_retry_chain_json_writer_object(writer, runs, NULL);
 
-    ngx_http_retry_chain_tree_number(tree, run, "id", entry->number);
-    ngx_http_retry_chain_tree_thousandths(tree, run, "end", entry->time);
-    ngx_http_retry_chain_json_name(tree, run, "chain",
+    ngx_http_retry_chain_json_writer_number(writer, run, "id", entry->number);
+    ngx_http_retry_chain_json_writer_thousandths(writer, run, "end",
+                                                 entry->time);
+    ngx_http_retry_chain_json_name(writer, run, "chain",
                          ngx_http_retry_chain_json_node(zone, entry->chain));
 
     p = entry->text;
 
-    ngx_http_retry_chain_tree_string(tree, run, "method", p, entry->method);
+    ngx_http_retry_chain_json_writer_string(writer, run, "method", p,
+                                            entry->method);
     p += entry->method;
-    ngx_http_retry_chain_tree_string(tree, run, "host", p, entry->host);
+    ngx_http_retry_chain_json_writer_string(writer, run, "host", p,
+                                            entry->host);
     p += entry->host;
-    ngx_http_retry_chain_tree_string(tree, run, "uri", p, entry->uri);
+    ngx_http_retry_chain_json_writer_string(writer, run, "uri", p, entry->uri);
     p += entry->uri;
 
-    ngx_http_retry_chain_tree_flag(tree, run, "cut", entry->cut);
-    ngx_http_retry_chain_json_name(tree, run, "result",
+    ngx_http_retry_chain_json_writer_flag(writer, run, "cut", entry->cut);
+    ngx_http_retry_chain_json_name(writer, run, "result",
                           &ngx_http_retry_chain_result_names[entry->result]);
-    ngx_http_retry_chain_tree_number(tree, run, "status", entry->status);
-    ngx_http_retry_chain_tree_thousandths(tree, run, "time", entry->duration);
-    ngx_http_retry_chain_tree_number(tree, run, "made", entry->attempts);
+    ngx_http_retry_chain_json_writer_number(writer, run, "status",
+                                            entry->status);
+    ngx_http_retry_chain_json_writer_thousandths(writer, run, "time",
+                                                 entry->duration);
+    ngx_http_retry_chain_json_writer_number(writer, run, "made",
+                                            entry->attempts);
 
-    attempts = ngx_http_retry_chain_tree_array(tree, run, "attempts");
+    attempts = ngx_http_retry_chain_json_writer_array(writer, run, "attempts");
 
     for (i = 0; i < entry->kept; i++) {
-        ngx_http_retry_chain_json_attempt(tree, attempts, zone,
+        ngx_http_retry_chain_json_attempt(writer, attempts, zone,
                                           &entry->tries[i], p);
         p += entry->tries[i].address;
     }
@@ -420,46 +449,50 @@ ngx_http_retry_chain_json_run(ngx_http_retry_chain_tree_t *tree, cJSON *runs,
 /* the same names as in $retry_chain_trail */
 
 static void
-ngx_http_retry_chain_json_attempt(ngx_http_retry_chain_tree_t *tree,
+ngx_http_retry_chain_json_attempt(ngx_http_retry_chain_json_writer_t *writer,
     cJSON *attempts, ngx_http_retry_chain_zone_t *zone,
-    ngx_http_retry_chain_ring_attempt_t *try, u_char *address)
+    ngx_http_retry_chain_history_attempt_t *try, u_char *address)
 {
     char                            *what;
     cJSON                           *item;
     ngx_http_retry_chain_outcome_t   outcome;
 
     outcome.outcome = try->outcome;
-    what = ngx_http_retry_chain_record_outcome(&outcome);
+    what = ngx_http_retry_chain_outcome_name(&outcome);
 
-    item = ngx_http_retry_chain_tree_object(tree, attempts, NULL);
+    item = ngx_http_retry_chain_json_writer_object(writer, attempts, NULL);
 
-    ngx_http_retry_chain_json_name(tree, item, "step",
+    ngx_http_retry_chain_json_name(writer, item, "step",
                               ngx_http_retry_chain_json_node(zone, try->step));
-    ngx_http_retry_chain_tree_string(tree, item, "address", address,
-                                     try->address);
-    ngx_http_retry_chain_tree_string(tree, item, "outcome", (u_char *) what,
-                                     ngx_strlen(what));
-    ngx_http_retry_chain_tree_number(tree, item, "status", try->status);
-    ngx_http_retry_chain_tree_number(tree, item, "bytes", try->bytes);
-    ngx_http_retry_chain_tree_thousandths(tree, item, "wait", try->wait);
-    ngx_http_retry_chain_json_name(tree, item, "reason",
+    ngx_http_retry_chain_json_writer_string(writer, item, "address", address,
+                                            try->address);
+    ngx_http_retry_chain_json_writer_string(writer, item, "outcome",
+                                            (u_char *) what, ngx_strlen(what));
+    ngx_http_retry_chain_json_writer_number(writer, item, "status",
+                                            try->status);
+    ngx_http_retry_chain_json_writer_number(writer, item, "bytes", try->bytes);
+    ngx_http_retry_chain_json_writer_thousandths(writer, item, "wait",
+                                                 try->wait);
+    ngx_http_retry_chain_json_name(writer, item, "reason",
                              &ngx_http_retry_chain_reason_names[try->reason]);
-    ngx_http_retry_chain_tree_thousandths(tree, item, "time", try->time);
-    ngx_http_retry_chain_json_name(tree, item, "verdict",
+    ngx_http_retry_chain_json_writer_thousandths(writer, item, "time",
+                                                 try->time);
+    ngx_http_retry_chain_json_name(writer, item, "verdict",
                                  &ngx_http_retry_chain_result_names[try->next]);
 }
 
 
 static void
-ngx_http_retry_chain_json_name(ngx_http_retry_chain_tree_t *tree,
+ngx_http_retry_chain_json_name(ngx_http_retry_chain_json_writer_t *writer,
     cJSON *object, const char *key, ngx_str_t *name)
 {
     if (name == NULL) {
-        ngx_http_retry_chain_tree_null(tree, object, key);
+        ngx_http_retry_chain_json_writer_null(writer, object, key);
         return;
     }
 
-    ngx_http_retry_chain_tree_string(tree, object, key, name->data, name->len);
+    ngx_http_retry_chain_json_writer_string(writer, object, key, name->data,
+                                            name->len);
 }
 
 
@@ -469,14 +502,14 @@ static ngx_str_t *
 ngx_http_retry_chain_json_node(ngx_http_retry_chain_zone_t *zone, uint32_t id)
 {
     ngx_uint_t                      i;
-    ngx_http_retry_chain_way_t    **ways;
+    ngx_http_retry_chain_queue_t  **queues;
     ngx_http_retry_chain_chain_t  **chains;
 
-    ways = zone->ways.elts;
+    queues = zone->queues.elts;
 
-    for (i = 0; i < zone->ways.nelts; i++) {
-        if (ways[i]->node->node.id == id) {
-            return &ways[i]->step->name;
+    for (i = 0; i < zone->queues.nelts; i++) {
+        if (queues[i]->node->node.id == id) {
+            return &queues[i]->step->name;
         }
     }
 

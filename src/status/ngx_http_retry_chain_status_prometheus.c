@@ -14,7 +14,7 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 #include "ngx_http_retry_chain_status.h"
-#include "ngx_http_retry_chain_text.h"
+#include "ngx_http_retry_chain_utf8.h"
 
 
 #define NGX_HTTP_RETRY_CHAIN_PROMETHEUS_BUF  16384
@@ -146,7 +146,7 @@ ngx_http_retry_chain_prometheus_row(ngx_http_retry_chain_prometheus_t *ctx,
         for (i = 0; i < status->nsteps; i++) {
             ngx_http_retry_chain_prometheus_object(ctx,
                                            &status->steps[i].zone->name,
-                                           &status->steps[i].way->step->name,
+                                           &status->steps[i].queue->step->name,
                                            &status->steps[i]);
         }
 
@@ -282,7 +282,7 @@ ngx_http_retry_chain_prometheus_labels(ngx_http_retry_chain_prometheus_t *ctx)
     /* a byte becomes three of UTF-8 at the most, or two with a backslash */
 
     len = sizeof("zone=\"\",chain=\"\"")
-          + ngx_http_retry_chain_text_len(ctx->zone.len + ctx->object.len);
+          + ngx_http_retry_chain_utf8_len(ctx->zone.len + ctx->object.len);
 
     p = ngx_pnalloc(ctx->pool, len);
     if (p == NULL) {
@@ -325,7 +325,7 @@ ngx_http_retry_chain_prometheus_escape(u_char *p, u_char *text, size_t len)
             }
         }
 
-        p = ngx_http_retry_chain_text_copy(p, text, run - text);
+        p = ngx_http_retry_chain_utf8_copy(p, text, run - text);
 
         if (run < last) {
             *p++ = '\\';

@@ -14,7 +14,7 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 #include "ngx_http_retry_chain_status.h"
-#include "ngx_http_retry_chain_record.h"
+#include "ngx_http_retry_chain_run.h"
 
 
 static ngx_str_t  ngx_http_retry_chain_status_classes[] = {
@@ -123,7 +123,7 @@ ngx_http_retry_chain_status_row_t  ngx_http_retry_chain_status_table[] = {
       offsetof(ngx_http_retry_chain_status_step_t, limited),
       1, NULL, NULL,
       "limited", "limited_seconds",
-      "Time until the last limit of the way out ends, 0 if it has ended.",
+      "Time until the last limit of the upstream ends, 0 if it has ended.",
       1, 0, 0, 0 },
 
     { NGX_HTTP_RETRY_CHAIN_STATUS_STEP, NGX_HTTP_RETRY_CHAIN_STATUS_GAUGE,
@@ -137,7 +137,7 @@ ngx_http_retry_chain_status_row_t  ngx_http_retry_chain_status_table[] = {
       offsetof(ngx_http_retry_chain_status_step_t, wait),
       1, NULL, NULL,
       "wait", "wait_seconds",
-      "Time that a call which is decided on now would wait for its slot.",
+      "Time that a call which is decided on now would wait for its limiter.",
       1, 0, 0, 0 },
 
     { NGX_HTTP_RETRY_CHAIN_STATUS_STEP, NGX_HTTP_RETRY_CHAIN_STATUS_GAUGE,
@@ -158,7 +158,7 @@ ngx_http_retry_chain_status_row_t  ngx_http_retry_chain_status_table[] = {
       offsetof(ngx_http_retry_chain_status_step_t, rate),
       1, NULL, NULL,
       "rate", "rate_calls_per_second",
-      "Calls a second that the way out may take, configured or learned.",
+      "Calls a second that the upstream may take, configured or learned.",
       1, 1, 0, 0 },
 
     { NGX_HTTP_RETRY_CHAIN_STATUS_STEP, NGX_HTTP_RETRY_CHAIN_STATUS_COUNTER,

@@ -12,28 +12,28 @@
 
 ngx_table_elt_t *
 ngx_http_retry_chain_header_next(ngx_list_t *headers, ngx_str_t *name,
-    ngx_http_retry_chain_header_t *at)
+    ngx_http_retry_chain_header_t *pos)
 {
     ngx_table_elt_t  *h;
 
-    if (at->part == NULL) {
-        at->part = &headers->part;
+    if (pos->part == NULL) {
+        pos->part = &headers->part;
     }
 
     for ( ;; ) {
 
-        if (at->i >= at->part->nelts) {
-            if (at->part->next == NULL) {
+        if (pos->i >= pos->part->nelts) {
+            if (pos->part->next == NULL) {
                 return NULL;
             }
 
-            at->part = at->part->next;
-            at->i = 0;
+            pos->part = pos->part->next;
+            pos->i = 0;
             continue;
         }
 
-        h = at->part->elts;
-        h += at->i++;
+        h = pos->part->elts;
+        h += pos->i++;
 
         if (h->hash && h->key.len == name->len
             && ngx_strncasecmp(h->key.data, name->data, name->len) == 0)

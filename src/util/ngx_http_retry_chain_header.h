@@ -26,7 +26,7 @@ typedef struct {
 
 /* the next line with the name, in any case; NULL if there is none */
 ngx_table_elt_t *ngx_http_retry_chain_header_next(ngx_list_t *headers,
-    ngx_str_t *name, ngx_http_retry_chain_header_t *at);
+    ngx_str_t *name, ngx_http_retry_chain_header_t *pos);
 
 /* a new line of the answer, without a value; NULL if there is no memory */
 ngx_table_elt_t *ngx_http_retry_chain_header_add(ngx_http_request_t *r,

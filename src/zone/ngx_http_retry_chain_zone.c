@@ -16,20 +16,20 @@
 #define NGX_HTTP_RETRY_CHAIN_MIN_KEPT  4
 #define NGX_HTTP_RETRY_CHAIN_MAX_KEPT  64
 
-/* the part of the zone for desks that are made in advance */
+/* the part of the zone for workers that are made in advance */
 
-#define NGX_HTTP_RETRY_CHAIN_DESKS      8
+#define NGX_HTTP_RETRY_CHAIN_WORKERS      8
 
 /* the most nodes whose attempts in flight or runs that wait are known */
 
-#define NGX_HTTP_RETRY_CHAIN_MAX_CELLS  512
+#define NGX_HTTP_RETRY_CHAIN_MAX_GAUGES  512
 
 
 static ngx_int_t ngx_http_retry_chain_zone_create(ngx_log_t *log,
     ngx_http_retry_chain_zone_t *zone, size_t size);
-static ngx_int_t ngx_http_retry_chain_zone_rings(
+static ngx_int_t ngx_http_retry_chain_zone_history(
     ngx_http_retry_chain_zone_t *zone, size_t size);
-static void ngx_http_retry_chain_zone_desks(ngx_http_retry_chain_zone_t *zone,
+static void ngx_http_retry_chain_zone_workers(ngx_http_retry_chain_zone_t *zone,
     size_t size);
 static ngx_int_t ngx_http_retry_chain_zone_nodes(ngx_log_t *log,
     ngx_http_retry_chain_zone_t *zone);
@@ -38,7 +38,7 @@ static ngx_http_retry_chain_node_t *ngx_http_retry_chain_zone_find(
 static ngx_http_retry_chain_node_t *ngx_http_retry_chain_zone_node(
     ngx_log_t *log, ngx_http_retry_chain_zone_t *zone, ngx_str_t *name,
     ngx_uint_t chain);
-static uint32_t ngx_http_retry_chain_zone_cell(
+static uint32_t ngx_http_retry_chain_zone_gauge(
     ngx_http_retry_chain_zone_t *zone);
 static ngx_http_retry_chain_node_t *ngx_http_retry_chain_zone_evict(
     ngx_http_retry_chain_zone_t *zone);
@@ -89,7 +89,7 @@ ngx_http_retry_chain_zone_init(ngx_shm_zone_t *shm_zone, void *data)
 
     rc = ngx_http_retry_chain_zone_nodes(log, zone);
 
-    ngx_http_retry_chain_zone_desks(zone, shm_zone->shm.size);
+    ngx_http_retry_chain_zone_workers(zone, shm_zone->shm.size);
 
     ngx_shmtx_unlock(&zone->shpool->mutex);
 
@@ -125,26 +125,27 @@ ngx_http_retry_chain_zone_create(ngx_log_t *log,
 
     zone->shpool->log_nomem = 0;
 
-    zone->sh->desks.cells = ngx_min(size
-                                    / sizeof(ngx_http_retry_chain_any_node_t),
-                                    NGX_HTTP_RETRY_CHAIN_MAX_CELLS);
+    zone->sh->workers.values = ngx_min(
+                                size / sizeof(ngx_http_retry_chain_any_node_t),
+                                NGX_HTTP_RETRY_CHAIN_MAX_GAUGES);
 
-    return ngx_http_retry_chain_zone_rings(zone, size);
+    return ngx_http_retry_chain_zone_history(zone, size);
 }
 
 
 /* unless it is said, the history takes a third of the zone at the most */
 
 static ngx_int_t
-ngx_http_retry_chain_zone_rings(ngx_http_retry_chain_zone_t *zone, size_t size)
+ngx_http_retry_chain_zone_history(ngx_http_retry_chain_zone_t *zone,
+    size_t size)
 {
-    ngx_uint_t                          n, kept;
-    ngx_http_retry_chain_ring_entry_t  *entry;
+    ngx_uint_t                             n, kept;
+    ngx_http_retry_chain_history_entry_t  *entry;
 
     n = zone->history;
 
     if (n == NGX_CONF_UNSET_UINT) {
-        n = size / 3 / sizeof(ngx_http_retry_chain_ring_entry_t);
+        n = size / 3 / sizeof(ngx_http_retry_chain_history_entry_t);
         n = n * NGX_HTTP_RETRY_CHAIN_KEPT / (NGX_HTTP_RETRY_CHAIN_KEPT + 2);
         n = ngx_min(n, NGX_HTTP_RETRY_CHAIN_HISTORY);
     }
@@ -161,7 +162,7 @@ ngx_http_retry_chain_zone_rings(ngx_http_retry_chain_zone_t *zone, size_t size)
 
     entry = ngx_slab_calloc(zone->shpool,
                             (n + 2 * kept)
-                            * sizeof(ngx_http_retry_chain_ring_entry_t));
+                            * sizeof(ngx_http_retry_chain_history_entry_t));
     if (entry == NULL) {
         return NGX_ERROR;
     }
@@ -186,7 +187,8 @@ ngx_http_retry_chain_zone_rings(ngx_http_retry_chain_zone_t *zone, size_t size)
  */
 
 static void
-ngx_http_retry_chain_zone_desks(ngx_http_retry_chain_zone_t *zone, size_t size)
+ngx_http_retry_chain_zone_workers(ngx_http_retry_chain_zone_t *zone,
+    size_t size)
 {
     ngx_uint_t        n, most;
     ngx_core_conf_t  *ccf;
@@ -195,12 +197,13 @@ ngx_http_retry_chain_zone_desks(ngx_http_retry_chain_zone_t *zone, size_t size)
                                            ngx_core_module);
 
     n = 2 * ngx_max(ccf->worker_processes, 1) + 2;
-    most = size / NGX_HTTP_RETRY_CHAIN_DESKS
-           / (sizeof(ngx_http_retry_chain_desk_t)
-              + zone->sh->desks.cells * sizeof(uint32_t));
+    most = size / NGX_HTTP_RETRY_CHAIN_WORKERS
+           / (sizeof(ngx_http_retry_chain_gauges_t)
+              + zone->sh->workers.values * sizeof(uint32_t));
 
-    (void) ngx_http_retry_chain_desk_make_locked(zone->shpool, &zone->sh->desks,
-                                                 ngx_min(n, most));
+    (void) ngx_http_retry_chain_gauges_make_locked(zone->shpool,
+                                                   &zone->sh->workers,
+                                                   ngx_min(n, most));
 }
 
 
@@ -209,17 +212,17 @@ ngx_http_retry_chain_zone_nodes(ngx_log_t *log,
     ngx_http_retry_chain_zone_t *zone)
 {
     ngx_uint_t                       i;
-    ngx_http_retry_chain_way_t     **ways;
+    ngx_http_retry_chain_queue_t   **queues;
     ngx_http_retry_chain_chain_t   **chains;
 
-    ways = zone->ways.elts;
+    queues = zone->queues.elts;
     chains = zone->chains.elts;
 
     /* those that are there first, so that none of them is evicted */
 
-    for (i = 0; i < zone->ways.nelts; i++) {
-        ways[i]->node = (ngx_http_retry_chain_step_node_t *)
-            ngx_http_retry_chain_zone_find(zone, &ways[i]->step->name, 0);
+    for (i = 0; i < zone->queues.nelts; i++) {
+        queues[i]->node = (ngx_http_retry_chain_limiter_node_t *)
+            ngx_http_retry_chain_zone_find(zone, &queues[i]->step->name, 0);
     }
 
     for (i = 0; i < zone->chains.nelts; i++) {
@@ -227,21 +230,22 @@ ngx_http_retry_chain_zone_nodes(ngx_log_t *log,
             ngx_http_retry_chain_zone_find(zone, &chains[i]->name, 1);
     }
 
-    for (i = 0; i < zone->ways.nelts; i++) {
+    for (i = 0; i < zone->queues.nelts; i++) {
 
-        if (ways[i]->node == NULL) {
-            ways[i]->node = (ngx_http_retry_chain_step_node_t *)
+        if (queues[i]->node == NULL) {
+            queues[i]->node = (ngx_http_retry_chain_limiter_node_t *)
                 ngx_http_retry_chain_zone_node(log, zone,
-                                               &ways[i]->step->name, 0);
-            if (ways[i]->node == NULL) {
+                                               &queues[i]->step->name, 0);
+            if (queues[i]->node == NULL) {
                 return NGX_ERROR;
             }
         }
 
-        ways[i]->slot = &ways[i]->node->slot;
+        queues[i]->limiter = &queues[i]->node->limiter;
 
-        ngx_http_retry_chain_pace_init(ways[i]->slot, &ways[i]->step->pace,
-                                       ngx_http_retry_chain_zone_now());
+        ngx_http_retry_chain_limiter_init(queues[i]->limiter,
+                                          &queues[i]->step->limit,
+                                          ngx_http_retry_chain_zone_now());
     }
 
     for (i = 0; i < zone->chains.nelts; i++) {
@@ -325,7 +329,7 @@ ngx_http_retry_chain_zone_node(ngx_log_t *log,
     node->used = ngx_current_msec;
     node->chain = chain;
     node->id = ++zone->sh->ids;
-    node->cell = ngx_http_retry_chain_zone_cell(zone);
+    node->gauge = ngx_http_retry_chain_zone_gauge(zone);
 
     node->next = zone->sh->nodes;
     zone->sh->nodes = node;
@@ -334,18 +338,18 @@ ngx_http_retry_chain_zone_node(ngx_log_t *log,
 }
 
 
-/* the first cell that no other node has, or the one for all the rest */
+/* the first gauge that no other node has, or the one for all the rest */
 
 static uint32_t
-ngx_http_retry_chain_zone_cell(ngx_http_retry_chain_zone_t *zone)
+ngx_http_retry_chain_zone_gauge(ngx_http_retry_chain_zone_t *zone)
 {
-    uint32_t                      cell;
+    uint32_t                      gauge;
     ngx_http_retry_chain_node_t  *node;
 
-    for (cell = 0; cell < zone->sh->desks.cells; cell++) {
+    for (gauge = 0; gauge < zone->sh->workers.values; gauge++) {
 
         for (node = zone->sh->nodes; node; node = node->next) {
-            if (node->cell == cell) {
+            if (node->gauge == gauge) {
                 break;
             }
         }
@@ -355,7 +359,7 @@ ngx_http_retry_chain_zone_cell(ngx_http_retry_chain_zone_t *zone)
         }
     }
 
-    return cell;
+    return gauge;
 }
 
 
@@ -402,13 +406,13 @@ ngx_http_retry_chain_zone_uses(ngx_http_retry_chain_zone_t *zone,
     ngx_http_retry_chain_node_t *node)
 {
     ngx_uint_t                      i;
-    ngx_http_retry_chain_way_t    **ways;
+    ngx_http_retry_chain_queue_t  **queues;
     ngx_http_retry_chain_chain_t  **chains;
 
-    ways = zone->ways.elts;
+    queues = zone->queues.elts;
 
-    for (i = 0; i < zone->ways.nelts; i++) {
-        if (ways[i]->node && &ways[i]->node->node == node) {
+    for (i = 0; i < zone->queues.nelts; i++) {
+        if (queues[i]->node && &queues[i]->node->node == node) {
             return 1;
         }
     }
@@ -431,13 +435,13 @@ ngx_http_retry_chain_zone_begin(ngx_http_retry_chain_zone_t *zone,
 {
     ngx_shmtx_lock(&zone->shpool->mutex);
 
-    zone->desk = ngx_http_retry_chain_desk_take_locked(zone->shpool,
-                                                       &zone->sh->desks,
-                                                       ngx_pid);
+    zone->gauges = ngx_http_retry_chain_gauges_take_locked(zone->shpool,
+                                                           &zone->sh->workers,
+                                                           ngx_pid);
 
     ngx_shmtx_unlock(&zone->shpool->mutex);
 
-    if (zone->desk) {
+    if (zone->gauges) {
         return NGX_OK;
     }
 
@@ -445,11 +449,11 @@ ngx_http_retry_chain_zone_begin(ngx_http_retry_chain_zone_t *zone,
                   "zone \"%V\" is full, what this worker has under way is "
                   "not known to others", &zone->name);
 
-    zone->desk = ngx_pcalloc(cycle->pool,
-                             sizeof(ngx_http_retry_chain_desk_t)
-                             + zone->sh->desks.cells * sizeof(uint32_t));
+    zone->gauges = ngx_pcalloc(cycle->pool,
+                               sizeof(ngx_http_retry_chain_gauges_t)
+                               + zone->sh->workers.values * sizeof(uint32_t));
 
-    return zone->desk ? NGX_OK : NGX_ERROR;
+    return zone->gauges ? NGX_OK : NGX_ERROR;
 }
 
 
@@ -457,13 +461,13 @@ ngx_uint_t
 ngx_http_retry_chain_zone_place(ngx_http_retry_chain_zone_t *zone,
     ngx_uint_t most)
 {
-    ngx_uint_t                    n;
-    ngx_http_retry_chain_desk_t  *desk;
+    ngx_uint_t                      n;
+    ngx_http_retry_chain_gauges_t  *gauges;
 
     n = 0;
 
-    for (desk = zone->sh->desks.desks; desk; desk = desk->next) {
-        n += desk->waiting;
+    for (gauges = zone->sh->workers.workers; gauges; gauges = gauges->next) {
+        n += gauges->waiting;
     }
 
     if (n < most) {
@@ -472,21 +476,21 @@ ngx_http_retry_chain_zone_place(ngx_http_retry_chain_zone_t *zone,
 
     /* a worker may have been killed */
 
-    return ngx_http_retry_chain_desk_waiting(&zone->sh->desks) < most;
+    return ngx_http_retry_chain_gauges_waiting(&zone->sh->workers) < most;
 }
 
 
 void
 ngx_http_retry_chain_zone_wait(ngx_http_retry_chain_chain_t *chain)
 {
-    chain->zone->desk->waiting++;
-    chain->zone->desk->cells[chain->node->node.cell]++;
+    chain->zone->gauges->waiting++;
+    chain->zone->gauges->values[chain->node->node.gauge]++;
 }
 
 
 void
 ngx_http_retry_chain_zone_leave(ngx_http_retry_chain_chain_t *chain)
 {
-    chain->zone->desk->waiting--;
-    chain->zone->desk->cells[chain->node->node.cell]--;
+    chain->zone->gauges->waiting--;
+    chain->zone->gauges->values[chain->node->node.gauge]--;
 }

@@ -5,7 +5,7 @@
 
 
 /*
- * Shared memory: by zone and name, the slots and counters of steps and the
+ * Shared memory: by zone and name, the limiters and counters of steps and the
  * counters of chains; recent runs, and how many wait.  What is named lies in
  * nodes, which are found while the configuration is read; at run time nothing
  * is allocated and no lock is taken.
@@ -20,9 +20,9 @@
 #include <ngx_core.h>
 #include <ngx_event.h>
 #include "ngx_http_retry_chain_plan.h"
-#include "ngx_http_retry_chain_count.h"
-#include "ngx_http_retry_chain_desk.h"
-#include "ngx_http_retry_chain_ring.h"
+#include "ngx_http_retry_chain_stats.h"
+#include "ngx_http_retry_chain_gauges.h"
+#include "ngx_http_retry_chain_history.h"
 
 
 #define NGX_HTTP_RETRY_CHAIN_HISTORY      256
@@ -36,59 +36,59 @@ struct ngx_http_retry_chain_node_s {
     ngx_atomic_t                     used;      /* last time, ms */
     ngx_str_t                        name;      /* of the step or chain */
     uint32_t                         id;        /* never used again */
-    uint32_t                         cell;      /* of desks */
+    uint32_t                         gauge;     /* of workers */
     ngx_uint_t                       chain;     /* unsigned  chain:1; */
 };
 
 
 typedef struct {
     ngx_http_retry_chain_node_t             node;
-    ngx_http_retry_chain_slot_t             slot;
-    ngx_http_retry_chain_step_count_t       count;
-} ngx_http_retry_chain_step_node_t;
+    ngx_http_retry_chain_limiter_t          limiter;
+    ngx_http_retry_chain_step_stats_t       count;
+} ngx_http_retry_chain_limiter_node_t;
 
 
 typedef struct {
     ngx_http_retry_chain_node_t             node;
-    ngx_http_retry_chain_chain_count_t      count;
-    ngx_http_retry_chain_chain_count_t      foreseen;   /* by dry runs */
+    ngx_http_retry_chain_chain_stats_t      count;
+    ngx_http_retry_chain_chain_stats_t      foreseen;   /* by dry runs */
 } ngx_http_retry_chain_chain_node_t;
 
 
 /* one of them may take the memory of any other */
 
 typedef union {
-    ngx_http_retry_chain_step_node_t        step;
+    ngx_http_retry_chain_limiter_node_t     step;
     ngx_http_retry_chain_chain_node_t       chain;
 } ngx_http_retry_chain_any_node_t;
 
 
 typedef struct {
-    ngx_http_retry_chain_node_t     *nodes;
-    uint32_t                         ids;       /* given to nodes so far */
+    ngx_http_retry_chain_node_t      *nodes;
+    uint32_t                          ids;      /* given to nodes so far */
 
-    ngx_http_retry_chain_budget_t    budget;
-    ngx_http_retry_chain_budget_t    foreseen;  /* of dry runs */
-    ngx_atomic_t                     turn;      /* of runs that rotate */
+    ngx_http_retry_chain_budget_t     budget;
+    ngx_http_retry_chain_budget_t     foreseen; /* of dry runs */
+    ngx_atomic_t                      rotation; /* of runs that rotate */
 
-    ngx_http_retry_chain_desks_t     desks;
+    ngx_http_retry_chain_workers_t    workers;
 
-    ngx_uint_t                       history;   /* as configured */
-    ngx_atomic_t                     runs;      /* numbers of entries */
-    ngx_http_retry_chain_ring_t      recent;
-    ngx_http_retry_chain_ring_t      failed;
-    ngx_http_retry_chain_ring_t      slow;
+    ngx_uint_t                        history;  /* as configured */
+    ngx_atomic_t                      runs;     /* numbers of entries */
+    ngx_http_retry_chain_history_t    recent;
+    ngx_http_retry_chain_history_t    failed;
+    ngx_http_retry_chain_history_t    slow;
 } ngx_http_retry_chain_shared_t;
 
 
-/* a way out as a worker sees it, with the runs that it has parked there */
+/* the limiter of an upstream, with the runs of this worker that wait for it */
 
-struct ngx_http_retry_chain_way_s {
-    ngx_http_retry_chain_slot_t       *slot;
-    ngx_http_retry_chain_step_node_t  *node;
+struct ngx_http_retry_chain_queue_s {
+    ngx_http_retry_chain_limiter_t       *limiter;
+    ngx_http_retry_chain_limiter_node_t  *node;
     ngx_http_retry_chain_step_t       *step;    /* the first of that name */
 
-    ngx_queue_t                      parked;    /* by ticket */
+    ngx_queue_t                      runs;    /* by ticket */
     ngx_queue_t                      late;      /* beyond their deadline */
     uint64_t                         limited;   /* as it was seen last */
     ngx_event_t                      event;
@@ -115,8 +115,8 @@ struct ngx_http_retry_chain_zone_s {
     ngx_http_retry_chain_zone_t     *old;       /* while it is replaced */
     ngx_http_retry_chain_shared_t   *sh;
     ngx_slab_pool_t                 *shpool;
-    ngx_http_retry_chain_desk_t     *desk;      /* of this worker */
-    ngx_array_t                      ways;      /* of pointers to ways */
+    ngx_http_retry_chain_gauges_t   *gauges;    /* of this worker */
+    ngx_array_t                      queues;    /* of pointers to queues */
     ngx_array_t                      chains;    /* of pointers to chains */
     ngx_msec_t                       window;    /* of the budget */
     ngx_uint_t                       history;   /* NGX_CONF_UNSET_UINT */
@@ -132,10 +132,10 @@ struct ngx_http_retry_chain_zone_s {
 ngx_shm_zone_t *ngx_http_retry_chain_zone_add(ngx_conf_t *cf, ngx_str_t *name,
     size_t size, void *tag);
 
-/* the clock of slots, microseconds: that of timers, the same for all workers */
+/* the clock of limiters, us: that of timers, the same for all workers */
 #define ngx_http_retry_chain_zone_now()  ((uint64_t) ngx_current_msec * 1000)
 
-/* the ways of the steps of a plan; called when levels are merged */
+/* the queues of the steps of a plan; called when levels are merged */
 ngx_int_t ngx_http_retry_chain_zone_use(ngx_conf_t *cf,
     ngx_shm_zone_t *shm_zone, ngx_http_retry_chain_plan_t *plan);
 

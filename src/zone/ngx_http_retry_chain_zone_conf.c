@@ -17,7 +17,7 @@
 
 static ngx_int_t ngx_http_retry_chain_zone_check(ngx_conf_t *cf,
     ngx_str_t *name, size_t size);
-static ngx_http_retry_chain_way_t *ngx_http_retry_chain_zone_way(
+static ngx_http_retry_chain_queue_t *ngx_http_retry_chain_zone_queue(
     ngx_conf_t *cf, ngx_http_retry_chain_zone_t *zone,
     ngx_http_retry_chain_step_t *step);
 
@@ -47,8 +47,8 @@ ngx_http_retry_chain_zone_add(ngx_conf_t *cf, ngx_str_t *name, size_t size,
         return NULL;
     }
 
-    if (ngx_array_init(&zone->ways, cf->pool, 4,
-                       sizeof(ngx_http_retry_chain_way_t *))
+    if (ngx_array_init(&zone->queues, cf->pool, 4,
+                       sizeof(ngx_http_retry_chain_queue_t *))
         != NGX_OK
         || ngx_array_init(&zone->chains, cf->pool, 4,
                           sizeof(ngx_http_retry_chain_chain_t *))
@@ -124,16 +124,16 @@ ngx_http_retry_chain_zone_use(ngx_conf_t *cf, ngx_shm_zone_t *shm_zone,
     ngx_uint_t                    i;
     ngx_http_retry_chain_zone_t  *zone;
 
-    plan->ways = ngx_palloc(cf->pool, plan->nsteps
-                                      * sizeof(ngx_http_retry_chain_way_t *));
-    if (plan->ways == NULL) {
+    plan->queues = ngx_palloc(cf->pool, plan->nsteps
+                                      * sizeof(ngx_http_retry_chain_queue_t *));
+    if (plan->queues == NULL) {
         return NGX_ERROR;
     }
 
     for (i = 0; i < plan->nsteps; i++) {
-        plan->ways[i] = ngx_http_retry_chain_zone_way(cf, shm_zone->data,
-                                                      &plan->steps[i]);
-        if (plan->ways[i] == NULL) {
+        plan->queues[i] = ngx_http_retry_chain_zone_queue(cf, shm_zone->data,
+                                                          &plan->steps[i]);
+        if (plan->queues[i] == NULL) {
             return NGX_ERROR;
         }
     }
@@ -161,18 +161,18 @@ ngx_http_retry_chain_zone_use(ngx_conf_t *cf, ngx_shm_zone_t *shm_zone,
 }
 
 
-static ngx_http_retry_chain_way_t *
-ngx_http_retry_chain_zone_way(ngx_conf_t *cf, ngx_http_retry_chain_zone_t *zone,
-    ngx_http_retry_chain_step_t *step)
+static ngx_http_retry_chain_queue_t *
+ngx_http_retry_chain_zone_queue(ngx_conf_t *cf,
+    ngx_http_retry_chain_zone_t *zone, ngx_http_retry_chain_step_t *step)
 {
-    ngx_uint_t                     i;
-    ngx_http_retry_chain_way_t    *way, **ways;
-    ngx_http_retry_chain_step_t   *other;
+    ngx_uint_t                      i;
+    ngx_http_retry_chain_step_t    *other;
+    ngx_http_retry_chain_queue_t   *queue, **queues;
 
-    ways = zone->ways.elts;
+    queues = zone->queues.elts;
 
-    for (i = 0; i < zone->ways.nelts; i++) {
-        other = ways[i]->step;
+    for (i = 0; i < zone->queues.nelts; i++) {
+        other = queues[i]->step;
 
         if (other->name.len != step->name.len
             || ngx_strncmp(other->name.data, step->name.data, step->name.len)
@@ -181,9 +181,9 @@ ngx_http_retry_chain_zone_way(ngx_conf_t *cf, ngx_http_retry_chain_zone_t *zone,
             continue;
         }
 
-        if (other->pace.rate != step->pace.rate
-            || other->pace.burst != step->pace.burst
-            || other->pace.automatic != step->pace.automatic)
+        if (other->limit.rate != step->limit.rate
+            || other->limit.burst != step->limit.burst
+            || other->limit.automatic != step->limit.automatic)
         {
             ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
                           "step \"%V\" in %V:%ui has another \"rate\" or "
@@ -194,26 +194,26 @@ ngx_http_retry_chain_zone_way(ngx_conf_t *cf, ngx_http_retry_chain_zone_t *zone,
             return NULL;
         }
 
-        return ways[i];
+        return queues[i];
     }
 
-    way = ngx_pcalloc(cf->pool, sizeof(ngx_http_retry_chain_way_t));
-    if (way == NULL) {
+    queue = ngx_pcalloc(cf->pool, sizeof(ngx_http_retry_chain_queue_t));
+    if (queue == NULL) {
         return NULL;
     }
 
-    ways = ngx_array_push(&zone->ways);
-    if (ways == NULL) {
+    queues = ngx_array_push(&zone->queues);
+    if (queues == NULL) {
         return NULL;
     }
 
-    *ways = way;
+    *queues = queue;
 
-    way->step = step;
-    ngx_queue_init(&way->parked);
-    ngx_queue_init(&way->late);
+    queue->step = step;
+    ngx_queue_init(&queue->runs);
+    ngx_queue_init(&queue->late);
 
-    return way;
+    return queue;
 }
 
 

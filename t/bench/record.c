@@ -16,8 +16,8 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <time.h>
-#include "ngx_http_retry_chain_count.h"
-#include "ngx_http_retry_chain_ring.h"
+#include "ngx_http_retry_chain_stats.h"
+#include "ngx_http_retry_chain_history.h"
 
 
 #define RUNS     2000000
@@ -26,10 +26,10 @@
 #define SLOW     32
 
 
-static ngx_http_retry_chain_chain_count_t  chain;
-static ngx_http_retry_chain_step_count_t   step;
-static ngx_http_retry_chain_ring_t         recent, slow;
-static ngx_http_retry_chain_ring_entry_t   entries[RECENT + SLOW];
+static ngx_http_retry_chain_chain_stats_t  chain;
+static ngx_http_retry_chain_step_stats_t   step;
+static ngx_http_retry_chain_history_t         recent, slow;
+static ngx_http_retry_chain_history_entry_t   entries[RECENT + SLOW];
 
 
 static uint64_t
@@ -48,7 +48,7 @@ record(void *data)
 {
     ngx_uint_t                         i;
     ngx_http_retry_chain_outcome_t     outcome;
-    ngx_http_retry_chain_run_entry_t   run;
+    ngx_http_retry_chain_history_run_t   run;
 
     static u_char  uri[] = "/v1/orders/4711/positions";
     static u_char  address[] = "10.0.0.1:3128";
@@ -60,29 +60,29 @@ record(void *data)
 
     for (i = 0; i < RUNS; i++) {
 
-        ngx_http_retry_chain_count_attempt(&chain, 0,
+        ngx_http_retry_chain_stats_attempt(&chain, 0,
                                            NGX_HTTP_RETRY_CHAIN_REASON_FIRST,
                                            0);
-        ngx_http_retry_chain_count_outcome(&step, &outcome, i % 16);
-        ngx_http_retry_chain_count_run(&chain, NGX_HTTP_RETRY_CHAIN_SUCCESS, 1);
-        ngx_http_retry_chain_count_time(&chain.duration, i % 16);
-        ngx_http_retry_chain_count_add(&step.bytes, 500);
+        ngx_http_retry_chain_stats_outcome(&step, &outcome, i % 16);
+        ngx_http_retry_chain_stats_run(&chain, NGX_HTTP_RETRY_CHAIN_SUCCESS, 1);
+        ngx_http_retry_chain_stats_time(&chain.duration, i % 16);
+        ngx_http_retry_chain_stats_add(&step.bytes, 500);
 
-        ngx_memzero(&run, offsetof(ngx_http_retry_chain_run_entry_t, tries));
+        ngx_memzero(&run, offsetof(ngx_http_retry_chain_history_run_t, tries));
 
         run.number = i;
         run.time = 1000000 + i / 20;
         run.duration = (uint32_t) (i % 16);
         run.kept = 1;
-        run.uri = ngx_http_retry_chain_ring_text(&run, uri, sizeof(uri) - 1,
+        run.uri = ngx_http_retry_chain_history_text(&run, uri, sizeof(uri) - 1,
                                                 NGX_HTTP_RETRY_CHAIN_URI_LEN);
-        run.tries[0].address = ngx_http_retry_chain_ring_text(&run, address,
+        run.tries[0].address = ngx_http_retry_chain_history_text(&run, address,
                                              sizeof(address) - 1,
                                              NGX_HTTP_RETRY_CHAIN_ADDRESS_LEN);
 
-        ngx_http_retry_chain_ring_write(&recent, &run, *(ngx_pid_t *) data);
-        ngx_http_retry_chain_ring_slow(&slow, &run, 3600000,
-                                       *(ngx_pid_t *) data);
+        ngx_http_retry_chain_history_write(&recent, &run, *(ngx_pid_t *) data);
+        ngx_http_retry_chain_history_slow(&slow, &run, 3600000,
+                                          *(ngx_pid_t *) data);
     }
 
     return NULL;

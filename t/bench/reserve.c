@@ -5,8 +5,8 @@
 
 
 /*
- * What the reservation of a slot costs, alone and with as many others at the
- * same slot as there are processors: t/bench/reserve.sh
+ * What the reservation of a limiter costs, alone and with as many others at the
+ * same limiter as there are processors: t/bench/reserve.sh
  */
 
 
@@ -15,15 +15,15 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <time.h>
-#include "ngx_http_retry_chain_pace.h"
+#include "ngx_http_retry_chain_limiter.h"
 
 
 #define CALLS    5000000
 #define THREADS  64
 
 
-static ngx_http_retry_chain_slot_t  slot;
-static ngx_http_retry_chain_pace_t  pace;
+static ngx_http_retry_chain_limiter_t  limiter;
+static ngx_http_retry_chain_limiter_conf_t  pace;
 
 
 static uint64_t
@@ -44,8 +44,8 @@ reserve(void *data)
     ngx_http_retry_chain_ticket_t  ticket;
 
     for (i = 0; i < CALLS; i++) {
-        (void) ngx_http_retry_chain_pace_reserve(&slot, &pace, 1000000 + i,
-                                                 &ticket);
+        (void) ngx_http_retry_chain_limiter_reserve(&limiter, &pace,
+                                                    1000000 + i, &ticket);
     }
 
     return NULL;
@@ -64,12 +64,12 @@ main(int argc, char **argv)
     pace.burst = 10;
     pace.spacing = 1000;
 
-    ngx_http_retry_chain_pace_init(&slot, &pace, 1000000);
+    ngx_http_retry_chain_limiter_init(&limiter, &pace, 1000000);
 
     start = now_ns();
     reserve(NULL);
 
-    printf("reservation of a slot: %.0f ns\n",
+    printf("reservation of a limiter: %.0f ns\n",
            (double) (now_ns() - start) / CALLS);
 
     n = sysconf(_SC_NPROCESSORS_ONLN);
@@ -87,7 +87,7 @@ main(int argc, char **argv)
         (void) pthread_join(threads[i], NULL);
     }
 
-    printf("reservation of a slot, %ld at a time: %.0f ns each\n", n,
+    printf("reservation of a limiter, %ld at a time: %.0f ns each\n", n,
            (double) (now_ns() - start) / CALLS);
 
     return 0;

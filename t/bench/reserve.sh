@@ -20,9 +20,9 @@ for dir in src/ src/*/; do
 done
 
 "${CC:-cc}" -O2 -pthread -o "$tmp/reserve" "${incs[@]}" t/bench/reserve.c \
-    src/limit/*_{pace,phase,learn}.c
+    src/limit/*_{limiter,period,learn}.c
 "${CC:-cc}" -O2 -pthread -o "$tmp/record" "${incs[@]}" t/bench/record.c \
-    src/zone/*_{count,ring}.c
+    src/zone/*_{stats,history}.c
 
 "$tmp/reserve"
 "$tmp/record"

@@ -5,8 +5,8 @@
 
 
 /*
- * What a way out may do, learned from its refusals: 45 and 55 requests a second
- * for 60 that the vendors take, and vendors that change
+ * What an upstream may do, learned from its refusals: 45 and 55 requests a
+ * second for 60 that the vendors take, and vendors that change
  */
 
 
@@ -212,27 +212,33 @@ test_quota(void)
     pace.automatic = 1;
 
     for (i = 99; i >= 50; i--) {
-        if (ngx_http_retry_chain_pace_peek(&slots[0], &pace, now) != now) {
+        if (ngx_http_retry_chain_limiter_peek(&limiters[0], &pace, now)
+            != now)
+        {
             break;
         }
 
-        (void) ngx_http_retry_chain_pace_accepted(&slots[0], &pace, now, now);
-        (void) ngx_http_retry_chain_pace_told(&slots[0], &pace, now, now, i,
-                                              60 * SECOND);
+        (void) ngx_http_retry_chain_limiter_accepted(&limiters[0], &pace, now,
+                                                     now);
+        (void) ngx_http_retry_chain_limiter_told(&limiters[0], &pace, now, now,
+                                                 i, 60 * SECOND);
     }
 
     is_int(i, 49, "50 of 100 calls in a moment");
 
     last = now;
-    (void) ngx_http_retry_chain_pace_accepted(&slots[0], &pace, now, now);
-    (void) ngx_http_retry_chain_pace_told(&slots[0], &pace, now, now, 49,
-                                          60 * SECOND);
+    (void) ngx_http_retry_chain_limiter_accepted(&limiters[0], &pace, now, now);
+    (void) ngx_http_retry_chain_limiter_told(&limiters[0], &pace, now, now, 49,
+                                             60 * SECOND);
 
     for (i = 49; i > 1; i--) {
-        now = ngx_http_retry_chain_pace_reserve(&slots[0], &pace, now, &t);
-        (void) ngx_http_retry_chain_pace_accepted(&slots[0], &pace, now, now);
-        (void) ngx_http_retry_chain_pace_told(&slots[0], &pace, now, now, i - 1,
-                                              last + 60 * SECOND - now);
+        now = ngx_http_retry_chain_limiter_reserve(&limiters[0], &pace, now,
+                                                   &t);
+        (void) ngx_http_retry_chain_limiter_accepted(&limiters[0], &pace, now,
+                                                     now);
+        (void) ngx_http_retry_chain_limiter_told(&limiters[0], &pace, now, now,
+                                                 i - 1,
+                                                 last + 60 * SECOND - now);
     }
 
     ok(now - last >= 55 * SECOND && now - last <= 60 * SECOND,
@@ -242,19 +248,19 @@ test_quota(void)
 
     now = last + 60 * SECOND;
 
-    (void) ngx_http_retry_chain_pace_told(&slots[0], &pace, now, now, 99,
-                                          60 * SECOND);
-    is_int(ngx_http_retry_chain_pace_peek(&slots[0], &pace, now), now,
+    (void) ngx_http_retry_chain_limiter_told(&limiters[0], &pace, now, now, 99,
+                                             60 * SECOND);
+    is_int(ngx_http_retry_chain_limiter_peek(&limiters[0], &pace, now), now,
            "at once again");
 
     /* only for rate=auto */
 
     start(0, 0, 1);
 
-    is_int(ngx_http_retry_chain_pace_told(&slots[0], &pace, now, now, 1,
-                                          60 * SECOND),
+    is_int(ngx_http_retry_chain_limiter_told(&limiters[0], &pace, now, now, 1,
+                                             60 * SECOND),
            NGX_DECLINED, "nobody has asked for it");
-    is_int(ngx_http_retry_chain_pace_peek(&slots[0], &pace, now), now,
+    is_int(ngx_http_retry_chain_limiter_peek(&limiters[0], &pace, now), now,
            "nothing is paced");
 }
 
@@ -334,7 +340,7 @@ test_spike(void)
 }
 
 
-/* a way out that takes one call a second */
+/* an upstream that takes one call a second */
 
 static void
 test_slow(void)
@@ -359,7 +365,7 @@ test_slow(void)
 }
 
 
-/* a way out that took nothing takes all again */
+/* an upstream that took nothing takes all again */
 
 static void
 test_outage(void)
@@ -393,12 +399,12 @@ test_outage(void)
         for (k = 0; k < 3600; k++) {
             now += 2 * SECOND;
 
-            (void) ngx_http_retry_chain_pace_limit(&slots[0], &pace, now,
-                                                   now + SECOND);
+            (void) ngx_http_retry_chain_limiter_limit(&limiters[0], &pace, now,
+                                                      now + SECOND);
         }
 
-        ok(slots[0].learned.rate > 8000, "after an hour, auto %d: %d",
-           (int) pace.automatic, (int) slots[0].learned.rate);
+        ok(limiters[0].learned.rate > 8000, "after an hour, auto %d: %d",
+           (int) pace.automatic, (int) limiters[0].learned.rate);
     }
 }
 
@@ -409,7 +415,7 @@ is_found(ngx_uint_t low, ngx_uint_t high, const char *name)
     ngx_uint_t  i, rate;
 
     for (i = 0; i < WAYS; i++) {
-        rate = slots[i].learned.rate;
+        rate = limiters[i].learned.rate;
 
         ok(rate >= low * 1000 && rate <= high * 1000,
            "%s: %d/1000 a second", name, (int) rate);

@@ -20,7 +20,7 @@
 
 #include <stdlib.h>
 #include "tap.h"
-#include "ngx_http_retry_chain_pace.h"
+#include "ngx_http_retry_chain_limiter.h"
 
 
 #define MSEC    ((uint64_t) 1000)
@@ -75,9 +75,9 @@ static void set_renews(ngx_uint_t renews);
 static void run(ngx_uint_t seconds);
 static ngx_uint_t soonest(uint64_t *least);
 static void come(uint64_t came);
-static void depart(ngx_uint_t way);
-static void reply(ngx_uint_t way);
-static void teach(ngx_uint_t way, uint64_t sent);
+static void depart(ngx_uint_t queue);
+static void reply(ngx_uint_t queue);
+static void teach(ngx_uint_t queue, uint64_t sent);
 static uint64_t vendor_call(vendor_t *v, uint64_t time);
 static double uniform(void);
 static double exponential(void);
@@ -86,8 +86,8 @@ static double exponential(void);
 static vendor_t                     vendors[WAYS];
 static line_t                       parked[WAYS];
 static line_t                       away[WAYS];
-static ngx_http_retry_chain_slot_t  slots[WAYS];
-static ngx_http_retry_chain_pace_t  pace;
+static ngx_http_retry_chain_limiter_t  limiters[WAYS];
+static ngx_http_retry_chain_limiter_conf_t  pace;
 static seen_t                       seen;
 
 static double                       load;     /* requests a second */
@@ -102,7 +102,7 @@ static ngx_uint_t                   turn;
 static uint64_t                     seed;
 
 
-/* vendors with a limit that was not reached yet, and ways not used yet */
+/* vendors with a limit that was not reached yet, and limits not used yet */
 
 static void
 start(uint64_t rate, uint64_t burst, uint64_t n)
@@ -125,7 +125,7 @@ start(uint64_t rate, uint64_t burst, uint64_t n)
     pace.spacing = 1000;
 
     memset(vendors, 0, sizeof(vendors));
-    memset(slots, 0, sizeof(slots));
+    memset(limiters, 0, sizeof(limiters));
 
     for (i = 0; i < WAYS; i++) {
         vendors[i].rate = rate;
@@ -137,7 +137,7 @@ start(uint64_t rate, uint64_t burst, uint64_t n)
         parked[i].first = parked[i].last = 0;
         away[i].first = away[i].last = 0;
 
-        ngx_http_retry_chain_pace_init(&slots[i], &pace, now);
+        ngx_http_retry_chain_limiter_init(&limiters[i], &pace, now);
     }
 }
 
@@ -212,7 +212,7 @@ run(ngx_uint_t seconds)
 }
 
 
-/* of a way: 0 a call, 1 a reply; behind all ways: a request */
+/* of a queue: 0 a call, 1 a reply; behind all limits: a request */
 
 static ngx_uint_t
 soonest(uint64_t *least)
@@ -229,7 +229,8 @@ soonest(uint64_t *least)
 
         if (i % 2 == 0 && parked[k].first != parked[k].last) {
             r = &parked[k].requests[parked[k].first % QUEUE];
-            time = ngx_http_retry_chain_pace_gate(&slots[k], &r->ticket, now);
+            time = ngx_http_retry_chain_limiter_gate(&limiters[k], &r->ticket,
+                                                     now);
 
         } else if (i % 2 && away[k].first != away[k].last) {
             r = &away[k].requests[away[k].first % QUEUE];
@@ -255,29 +256,29 @@ come(uint64_t came)
     line_t     *line;
     uint64_t    time, least;
     request_t  *r;
-    ngx_uint_t  i, k, way;
+    ngx_uint_t  i, k, queue;
 
-    way = 0;
+    queue = 0;
     least = NGX_HTTP_RETRY_CHAIN_NEVER + 1;
 
     for (i = 0; i < WAYS; i++) {
         k = rotate ? (i + turn) % WAYS : i;
-        time = ngx_http_retry_chain_pace_peek(&slots[k], &pace, now);
+        time = ngx_http_retry_chain_limiter_peek(&limiters[k], &pace, now);
 
         if (time < least) {
             least = time;
-            way = k;
+            queue = k;
         }
     }
 
     turn++;
 
-    line = &parked[way];
+    line = &parked[queue];
     r = &line->requests[line->last++ % QUEUE];
     r->came = came;
 
-    (void) ngx_http_retry_chain_pace_reserve(&slots[way], &pace, now,
-                                             &r->ticket);
+    (void) ngx_http_retry_chain_limiter_reserve(&limiters[queue], &pace, now,
+                                                &r->ticket);
 
     if (line->last - line->first == QUEUE) {
         abort();
@@ -286,39 +287,40 @@ come(uint64_t came)
 
 
 static void
-depart(ngx_uint_t way)
+depart(ngx_uint_t queue)
 {
     request_t  *r;
 
-    r = &away[way].requests[away[way].last++ % QUEUE];
-    *r = parked[way].requests[parked[way].first++ % QUEUE];
+    r = &away[queue].requests[away[queue].last++ % QUEUE];
+    *r = parked[queue].requests[parked[queue].first++ % QUEUE];
     r->sent = now;
 }
 
 
 static void
-reply(ngx_uint_t way)
+reply(ngx_uint_t queue)
 {
-    vendor_t                     *v;
-    uint64_t                      block;
-    request_t                    *r;
-    ngx_http_retry_chain_slot_t  *slot;
+    vendor_t                        *v;
+    uint64_t                         block;
+    request_t                       *r;
+    ngx_http_retry_chain_limiter_t  *limiter;
 
-    r = &away[way].requests[away[way].first++ % QUEUE];
-    v = &vendors[way];
-    slot = &slots[way];
+    r = &away[queue].requests[away[queue].first++ % QUEUE];
+    v = &vendors[queue];
+    limiter = &limiters[queue];
 
     block = vendor_call(v, now - latency / 2);
 
     seen.calls++;
 
     if (block == 0) {
-        (void) ngx_http_retry_chain_pace_accepted(slot, &pace, now, r->sent);
+        (void) ngx_http_retry_chain_limiter_accepted(limiter, &pace, now,
+                                                     r->sent);
 
         seen.longest = ngx_max(seen.longest, now - r->came);
 
         if (teaches) {
-            teach(way, r->sent);
+            teach(queue, r->sent);
         }
 
         return;
@@ -330,15 +332,17 @@ reply(ngx_uint_t way)
     if (hints) {
         block = (block + SECOND - 1) / SECOND * SECOND;
 
-    } else if (ngx_http_retry_chain_pace_limited(slot, now)) {
+    } else if (ngx_http_retry_chain_limiter_limited(limiter, now)) {
         block = 0;
 
     } else {
-        block = ngx_http_retry_chain_pace_refused(slot, 1000, 60000) * MSEC;
+        block = ngx_http_retry_chain_limiter_refused(limiter, 1000,
+                                                     60000) * MSEC;
     }
 
     if (block) {
-        (void) ngx_http_retry_chain_pace_limit(slot, &pace, now, now + block);
+        (void) ngx_http_retry_chain_limiter_limit(limiter, &pace, now,
+                                                  now + block);
     }
 
     come(r->came);
@@ -348,25 +352,27 @@ reply(ngx_uint_t way)
 /* RateLimit of a reply: r calls are left for t seconds */
 
 static void
-teach(ngx_uint_t way, uint64_t sent)
+teach(ngx_uint_t queue, uint64_t sent)
 {
-    vendor_t                     *v;
-    uint64_t                      left, reset;
-    ngx_http_retry_chain_slot_t  *slot;
+    vendor_t                        *v;
+    uint64_t                         left, reset;
+    ngx_http_retry_chain_limiter_t  *limiter;
 
-    v = &vendors[way];
-    slot = &slots[way];
+    v = &vendors[queue];
+    limiter = &limiters[queue];
 
     left = v->tokens / SECOND;
     reset = v->window - v->filled % v->window;
     reset = (reset + SECOND - 1) / SECOND * SECOND;
 
     if (left == 0) {
-        (void) ngx_http_retry_chain_pace_limit(slot, &pace, now, now + reset);
+        (void) ngx_http_retry_chain_limiter_limit(limiter, &pace, now,
+                                                  now + reset);
         return;
     }
 
-    (void) ngx_http_retry_chain_pace_told(slot, &pace, now, sent, left, reset);
+    (void) ngx_http_retry_chain_limiter_told(limiter, &pace, now, sent, left,
+                                             reset);
 }
 
 

@@ -6,7 +6,7 @@
 
 /*
  * Machines of unknown origin, and runs through those that compile.  The input
- * is the text of a machine, a zero and what the ways out answer.
+ * is the text of a machine, a zero and what the upstreams answer.
  */
 
 
@@ -37,7 +37,7 @@ static ngx_http_retry_chain_machine_result_t   result;
 static ngx_http_retry_chain_machine_options_t  options;
 
 static ngx_http_retry_chain_place_t            place;
-static ngx_http_retry_chain_ways_t             ways;
+static ngx_http_retry_chain_limits_t             limits;
 static ngx_http_retry_chain_outcome_t          outcome;
 static ngx_http_retry_chain_reply_t            reply;
 static ngx_http_retry_chain_verdict_t          verdict;
@@ -73,7 +73,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     must(pool);
 
     ngx_memzero(&plan, sizeof(plan));
-    ngx_http_retry_chain_hints_init(&plan.hints);
+    ngx_http_retry_chain_retry_after_conf_init(&plan.retry_after);
 
     options.deadline = 60000;
 
@@ -218,7 +218,7 @@ run(input_t *in)
 
     make_ways(in);
 
-    ngx_http_retry_chain_pick(&plan, &place, &ways, plan.wait, left,
+    ngx_http_retry_chain_pick(&plan, &place, &limits, plan.wait, left,
                               &verdict);
 
     for (n = 1; verdict.retry; n++) {
@@ -245,7 +245,7 @@ run(input_t *in)
         before = place;
         json = cJSON_Parse(bodies[number(in, 4)]);
 
-        rc = ngx_http_retry_chain_decide(&plan, &place, &ways, &outcome,
+        rc = ngx_http_retry_chain_decide(&plan, &place, &limits, &outcome,
                                          &reply, left,
                                          number(in, 0xffffffff), &verdict);
 
@@ -255,7 +255,7 @@ run(input_t *in)
             reply.pending = 0;
             reply.json = number(in, 2) ? json : NULL;
 
-            rc = ngx_http_retry_chain_decide(&plan, &place, &ways, &outcome,
+            rc = ngx_http_retry_chain_decide(&plan, &place, &limits, &outcome,
                                              &reply, left,
                                              number(in, 0xffffffff),
                                              &verdict);
@@ -297,24 +297,24 @@ make_outcome(input_t *in)
 }
 
 
-/* as a rule all ways are free */
+/* as a rule all limits are free */
 
 static void
 make_ways(input_t *in)
 {
     ngx_uint_t  i;
 
-    ngx_memzero(&ways, sizeof(ways));
+    ngx_memzero(&limits, sizeof(limits));
 
     if (number(in, 3)) {
         return;
     }
 
     for (i = 0; i < plan.nsteps; i++) {
-        ways.delay[i] = number(in, 2) ? number(in, 65536) : 0;
+        limits.delay[i] = number(in, 2) ? number(in, 65536) : 0;
     }
 
-    ways.hinted = number(in, 0x10000);
+    limits.blocked = number(in, 0x10000);
 }
 
 

@@ -203,7 +203,7 @@ compile(void)
     text.len = machine_len;
 
     ngx_memzero(&plan, sizeof(plan));
-    ngx_http_retry_chain_hints_init(&plan.hints);
+    ngx_http_retry_chain_retry_after_conf_init(&plan.retry_after);
 
     rc = ngx_http_retry_chain_machine_compile(tap_pool(), &text, &options,
                                               &plan, &result);
@@ -295,7 +295,7 @@ test_seed(void)
         is_int(plan.rules[i].outcomes, NGX_HTTP_RETRY_CHAIN_ERROR
                                        |NGX_HTTP_RETRY_CHAIN_TIMEOUT
                                        |NGX_HTTP_RETRY_CHAIN_INVALID_HEADER,
-               "on every failure of the way out");
+               "on every failure of the upstream");
     }
 
     for (i = 0; i < plan.nstates; i++) {

@@ -43,7 +43,7 @@ static ngx_msec_t make_time(input_t *in);
 static ngx_http_retry_chain_plan_t     plan;
 static ngx_http_retry_chain_step_t     steps[MAX_STEPS];
 static ngx_http_retry_chain_rule_t     rules[NGX_HTTP_RETRY_CHAIN_MAX_RULES];
-static ngx_http_retry_chain_ways_t     ways;
+static ngx_http_retry_chain_limits_t     limits;
 static ngx_http_retry_chain_place_t    place;
 static ngx_http_retry_chain_outcome_t  outcome;
 static ngx_http_retry_chain_verdict_t  verdict;
@@ -124,7 +124,7 @@ fuzz_run(input_t *in)
     make_ways(in);
     memset(&verdict, 0xff, sizeof(verdict));
 
-    ngx_http_retry_chain_pick(&plan, &place, &ways, 0, left, &verdict);
+    ngx_http_retry_chain_pick(&plan, &place, &limits, 0, left, &verdict);
 
     must(!verdict.same);
     check_pick(0, left);
@@ -158,8 +158,8 @@ fuzz_run(input_t *in)
 
         before = place;
 
-        (void) ngx_http_retry_chain_decide(&plan, &place, &ways, &outcome, NULL,
-                                           left, number(in, 0xffffffff),
+        (void) ngx_http_retry_chain_decide(&plan, &place, &limits, &outcome,
+                                           NULL, left, number(in, 0xffffffff),
                                            &verdict);
 
         must(memcmp(&before, &place, sizeof(place)) == 0);
@@ -219,18 +219,18 @@ check_verdict(ngx_msec_int_t left)
     /* without rules all tries are made, if nothing is in their way */
 
     must(plan.nrules || place.tries >= plan.steps[place.step].attempts
-         || ways.delay[place.step] || left <= 0);
+         || limits.delay[place.step] || left <= 0);
 
     check_pick(place.visits < plan.nsteps ? steps[place.visits].wait : 0, left);
 }
 
 
-/* a slot is waited for by those who wait, a long hint by nobody */
+/* a limiter is waited for by those who wait, a long hint by nobody */
 
 static void
 check_same(ngx_msec_int_t left)
 {
-    ngx_msec_t                    slot, max;
+    ngx_msec_t                    limiter, max;
     ngx_http_retry_chain_step_t  *step;
 
     must(verdict.retry);
@@ -253,22 +253,22 @@ check_same(ngx_msec_int_t left)
         max = 0;
     }
 
-    slot = ways.delay[place.step];
+    limiter = limits.delay[place.step];
 
     if (verdict.reason == NGX_HTTP_RETRY_CHAIN_REASON_BACKOFF) {
         must(verdict.delay <= max);
-        must(slot <= verdict.delay
+        must(limiter <= verdict.delay
              || plan.limited == NGX_HTTP_RETRY_CHAIN_LIMITED_NEXT);
         return;
     }
 
-    must(verdict.delay == slot && slot);
-    must((ngx_msec_int_t) (slot + plan.margin) < left);
+    must(verdict.delay == limiter && limiter);
+    must((ngx_msec_int_t) (limiter + plan.margin) < left);
     must(plan.limited == NGX_HTTP_RETRY_CHAIN_LIMITED_WAIT);
     must(waits(place.step));
-    must(verdict.reason == (ways.hinted >> place.step & 1
-                            ? NGX_HTTP_RETRY_CHAIN_REASON_HINT
-                            : NGX_HTTP_RETRY_CHAIN_REASON_SLOT));
+    must(verdict.reason == (limits.blocked >> place.step & 1
+                            ? NGX_HTTP_RETRY_CHAIN_REASON_RETRY_AFTER
+                            : NGX_HTTP_RETRY_CHAIN_REASON_RATE));
 }
 
 
@@ -284,18 +284,18 @@ check_pick(ngx_msec_t wait, ngx_msec_int_t left)
         must(verdict.result == NGX_HTTP_RETRY_CHAIN_EXHAUSTED
              || verdict.result == NGX_HTTP_RETRY_CHAIN_DEADLINE
              || (verdict.result == NGX_HTTP_RETRY_CHAIN_LIMITED
-                 && ways.delay[place.step]));
+                 && limits.delay[place.step]));
         return;
     }
 
     step = soonest(wait);
-    free = step != MAX_STEPS && ways.delay[step] <= wait;
+    free = step != MAX_STEPS && limits.delay[step] <= wait;
     at_once = free || plan.limited == NGX_HTTP_RETRY_CHAIN_LIMITED_NEXT;
     result = at_once ? NGX_HTTP_RETRY_CHAIN_DEADLINE
                      : NGX_HTTP_RETRY_CHAIN_LIMITED;
 
     if (!at_once && step != MAX_STEPS) {
-        wait = ways.delay[step];
+        wait = limits.delay[step];
         left -= (ngx_msec_int_t) plan.margin;
     }
 
@@ -316,9 +316,9 @@ check_pick(ngx_msec_t wait, ngx_msec_int_t left)
                                 : NGX_HTTP_RETRY_CHAIN_REASON_FIRST));
 
     } else {
-        must(verdict.reason == (ways.hinted >> step & 1
-                                ? NGX_HTTP_RETRY_CHAIN_REASON_HINT
-                                : NGX_HTTP_RETRY_CHAIN_REASON_SLOT));
+        must(verdict.reason == (limits.blocked >> step & 1
+                                ? NGX_HTTP_RETRY_CHAIN_REASON_RETRY_AFTER
+                                : NGX_HTTP_RETRY_CHAIN_REASON_RATE));
     }
 
     if (free) {
@@ -340,7 +340,7 @@ check_free(ngx_msec_t wait)
 {
     ngx_uint_t  i, k, first, before;
 
-    must(ways.delay[verdict.step] <= wait);
+    must(limits.delay[verdict.step] <= wait);
     must(!(place.used >> verdict.step & 1));
 
     first = MAX_STEPS;
@@ -349,7 +349,7 @@ check_free(ngx_msec_t wait)
     for (k = 0; k < plan.nsteps; k++) {
         i = in_turn(k);
 
-        if (place.used >> i & 1 || ways.delay[i] > wait) {
+        if (place.used >> i & 1 || limits.delay[i] > wait) {
             continue;
         }
 
@@ -360,13 +360,13 @@ check_free(ngx_msec_t wait)
         if (i == verdict.step) {
             before = 0;
 
-        } else if (ways.left[first]) {
-            must(ways.left[i] <= ways.left[verdict.step] + 2);
-            must(!before || ways.left[i] < ways.left[verdict.step]);
+        } else if (limits.left[first]) {
+            must(limits.left[i] <= limits.left[verdict.step] + 2);
+            must(!before || limits.left[i] < limits.left[verdict.step]);
         }
     }
 
-    must(ways.left[first] || verdict.step == first);
+    must(limits.left[first] || verdict.step == first);
 }
 
 
@@ -383,7 +383,7 @@ soonest(ngx_msec_t wait)
 
     for (k = 0; k < plan.nsteps; k++) {
         i = in_turn(k);
-        delay = ngx_max(ways.delay[i], wait);
+        delay = ngx_max(limits.delay[i], wait);
 
         if (place.used >> i & 1
             || (delay > wait && !waits(i)
@@ -418,7 +418,8 @@ in_turn(ngx_uint_t k)
 static ngx_uint_t
 waits(ngx_uint_t step)
 {
-    return !(ways.hinted >> step & 1) || ways.delay[step] <= plan.hints.max;
+    return !(limits.blocked >> step & 1)
+           || limits.delay[step] <= plan.retry_after.max;
 }
 
 
@@ -449,25 +450,25 @@ make_outcome(input_t *in)
 }
 
 
-/* as a rule all ways are free */
+/* as a rule all limits are free */
 
 static void
 make_ways(input_t *in)
 {
     ngx_uint_t  i;
 
-    ngx_memzero(&ways, sizeof(ways));
+    ngx_memzero(&limits, sizeof(limits));
 
     if (number(in, 3)) {
         return;
     }
 
     for (i = 0; i < plan.nsteps; i++) {
-        ways.delay[i] = number(in, 2) ? make_time(in) : 0;
-        ways.left[i] = number(in, 8);
+        limits.delay[i] = number(in, 2) ? make_time(in) : 0;
+        limits.left[i] = number(in, 8);
     }
 
-    ways.hinted = number(in, 0x10000);
+    limits.blocked = number(in, 0x10000);
 }
 
 
@@ -495,7 +496,7 @@ make_plan(input_t *in)
     plan.timeout = number(in, 2) ? make_time(in) : 0;
     plan.hard = number(in, 2);
     plan.limited = number(in, 3);
-    plan.hints.max = make_time(in);
+    plan.retry_after.max = make_time(in);
 
     few = number(in, 2) ? 4 : NGX_HTTP_RETRY_CHAIN_MAX_ATTEMPTS + 1;
 

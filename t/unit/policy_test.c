@@ -31,7 +31,7 @@ static ngx_http_retry_chain_rule_t     rules[NGX_HTTP_RETRY_CHAIN_MAX_RULES];
 static ngx_http_retry_chain_place_t    place;
 static ngx_http_retry_chain_outcome_t  outcome;
 static ngx_http_retry_chain_verdict_t  verdict;
-static ngx_http_retry_chain_ways_t     ways;
+static ngx_http_retry_chain_limits_t     limits;
 
 
 int
@@ -432,9 +432,9 @@ make_plan(void)
         rules[i].max = 60000;
     }
 
-    ngx_memzero(&ways, sizeof(ways));
+    ngx_memzero(&limits, sizeof(limits));
 
-    plan.hints.max = 60000;
+    plan.retry_after.max = 60000;
 
     place.tries = 1;
     place.used = 1;
@@ -465,7 +465,7 @@ failure(ngx_uint_t what)
 static void
 decide(ngx_msec_int_t left)
 {
-    (void) ngx_http_retry_chain_decide(&plan, &place, &ways, &outcome, NULL,
+    (void) ngx_http_retry_chain_decide(&plan, &place, &limits, &outcome, NULL,
                                        left, noise(), &verdict);
 }
 

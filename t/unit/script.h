@@ -149,7 +149,7 @@ script_run(ngx_http_retry_chain_plan_t *plan, char *replies)
     script_t                         script;
     ngx_int_t                        rc;
     ngx_msec_int_t                   left;
-    ngx_http_retry_chain_ways_t      ways;
+    ngx_http_retry_chain_limits_t      limits;
     ngx_http_retry_chain_place_t     place;
     ngx_http_retry_chain_verdict_t   verdict;
 
@@ -159,7 +159,7 @@ script_run(ngx_http_retry_chain_plan_t *plan, char *replies)
 
     ngx_memzero(&script, sizeof(script));
     ngx_memzero(&place, sizeof(place));
-    ngx_memzero(&ways, sizeof(ways));
+    ngx_memzero(&limits, sizeof(limits));
     ngx_memzero(&verdict, sizeof(verdict));
 
     script.pos = replies;
@@ -168,7 +168,7 @@ script_run(ngx_http_retry_chain_plan_t *plan, char *replies)
     left = plan->timeout ? (ngx_msec_int_t) plan->timeout
                          : (ngx_msec_int_t) NGX_MAX_INT_T_VALUE;
 
-    ngx_http_retry_chain_pick(plan, &place, &ways, plan->wait, left,
+    ngx_http_retry_chain_pick(plan, &place, &limits, plan->wait, left,
                               &verdict);
 
     while (verdict.retry) {
@@ -188,7 +188,7 @@ script_run(ngx_http_retry_chain_plan_t *plan, char *replies)
             return;
         }
 
-        rc = ngx_http_retry_chain_decide(plan, &place, &ways, &script.outcome,
+        rc = ngx_http_retry_chain_decide(plan, &place, &limits, &script.outcome,
                                          &script.reply, left, 0xffffffff,
                                          &verdict);
 
@@ -198,7 +198,7 @@ script_run(ngx_http_retry_chain_plan_t *plan, char *replies)
             script.reply.pending = 0;
             script.reply.json = script.json;
 
-            rc = ngx_http_retry_chain_decide(plan, &place, &ways,
+            rc = ngx_http_retry_chain_decide(plan, &place, &limits,
                                              &script.outcome, &script.reply,
                                              left, 0xffffffff, &verdict);
         }

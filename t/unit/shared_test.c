@@ -4,18 +4,18 @@
  */
 
 
-/* one slot, many workers; and workers that are killed at any moment */
+/* one limiter, many workers; and workers that are killed at any moment */
 
 
 #include <pthread.h>
 #include <sched.h>
 #include <stdlib.h>
 #include "tap.h"
-#include "ngx_http_retry_chain_pace.h"
+#include "ngx_http_retry_chain_limiter.h"
 
 
 #define CALL     ((uint64_t) NGX_HTTP_RETRY_CHAIN_CALL)
-#define PHASES   NGX_HTTP_RETRY_CHAIN_PHASES
+#define PHASES   NGX_HTTP_RETRY_CHAIN_PERIODS
 #define MSEC     ((uint64_t) 1000)
 #define SECOND   ((uint64_t) 1000000)
 #define NOW      (1000 * SECOND)
@@ -80,8 +80,8 @@ static void kill_writer(void);
 static uint32_t noise_of(uint32_t *seed);
 
 
-static ngx_http_retry_chain_slot_t   slot;
-static ngx_http_retry_chain_pace_t   pace;
+static ngx_http_retry_chain_limiter_t   limiter;
+static ngx_http_retry_chain_limiter_conf_t   pace;
 
 static ngx_atomic_t                  current_time;
 static ngx_atomic_t                  current_limit;
@@ -95,7 +95,7 @@ static ngx_atomic_t                  ncalls;
 
 /* the phases of the first thread's limits, and when all could know of them */
 
-static ngx_http_retry_chain_phase_t  limits[LIMITS];
+static ngx_http_retry_chain_period_t  limits[LIMITS];
 static uint64_t                      known[LIMITS];
 static ngx_uint_t                    nlimits;
 
@@ -134,27 +134,29 @@ test_killed(void)
 
         kill_writer();
 
-        wrong += ngx_http_retry_chain_pace_peek(&slot, &pace, now) != now;
-        wrong += ngx_http_retry_chain_pace_reserve(&slot, &pace, now, &one)
+        wrong += ngx_http_retry_chain_limiter_peek(&limiter, &pace, now) != now;
+        wrong += ngx_http_retry_chain_limiter_reserve(&limiter, &pace, now,
+                                                      &one)
                  != now;
-        wrong += ngx_http_retry_chain_pace_reserve(&slot, &pace, now, &two)
+        wrong += ngx_http_retry_chain_limiter_reserve(&limiter, &pace, now,
+                                                      &two)
                  != now + 100 * MSEC;
-        wrong += ngx_http_retry_chain_pace_gate(&slot, &two, now)
+        wrong += ngx_http_retry_chain_limiter_gate(&limiter, &two, now)
                  != now + 100 * MSEC;
 
         if (i % 3) {
             continue;
         }
 
-        wrong += ngx_http_retry_chain_pace_limit(&slot, &pace, now,
-                                                 now + 2 * SECOND)
+        wrong += ngx_http_retry_chain_limiter_limit(&limiter, &pace, now,
+                                                    now + 2 * SECOND)
                  != NGX_OK;
 
         kill_writer();
 
-        wrong += ngx_http_retry_chain_pace_limited(&slot, now)
+        wrong += ngx_http_retry_chain_limiter_limited(&limiter, now)
                  != now + 2 * SECOND;
-        wrong += ngx_http_retry_chain_pace_gate(&slot, &two, now)
+        wrong += ngx_http_retry_chain_limiter_gate(&limiter, &two, now)
                  != now + 2100 * MSEC;
     }
 
@@ -176,8 +178,8 @@ test_killed_writers(void)
     for (i = 0; i < 3 * PHASES; i++) {
         make(0, 1);
 
-        slot.learned.rate = 20000;
-        slot.learned.ceiling = 20000;
+        limiter.learned.rate = 20000;
+        limiter.learned.ceiling = 20000;
 
         for (k = 0; k < i; k++) {
             kill_writer();
@@ -187,25 +189,27 @@ test_killed_writers(void)
 
             /* limit, probe, accepted, free */
 
-            wrong += ngx_http_retry_chain_pace_limit(&slot, &pace, now,
-                                                     now + SECOND)
+            wrong += ngx_http_retry_chain_limiter_limit(&limiter, &pace, now,
+                                                        now + SECOND)
                      != NGX_OK;
 
             if (k % 2) {
                 kill_writer();
             }
 
-            (void) ngx_http_retry_chain_pace_reserve(&slot, &pace, now, &one);
+            (void) ngx_http_retry_chain_limiter_reserve(&limiter, &pace, now,
+                                                        &one);
 
-            wrong += ngx_http_retry_chain_pace_gate(&slot, &one, now)
+            wrong += ngx_http_retry_chain_limiter_gate(&limiter, &one, now)
                      < now + SECOND;
-            wrong += ngx_http_retry_chain_pace_accepted(&slot, &pace,
-                                                        now + 2 * SECOND,
-                                                        now + SECOND)
+            wrong += ngx_http_retry_chain_limiter_accepted(&limiter, &pace,
+                                                           now + 2 * SECOND,
+                                                           now + SECOND)
                      != NGX_OK;
 
-            wrong += ngx_http_retry_chain_pace_reserve(&slot, &pace,
-                                                       now + 9 * SECOND, &one)
+            wrong += ngx_http_retry_chain_limiter_reserve(&limiter, &pace,
+                                                          now + 9 * SECOND,
+                                                          &one)
                      != now + 9 * SECOND;
         }
     }
@@ -234,7 +238,7 @@ test_limits(void)
 
     is_int(wrong, 0, "%d limits of two threads: the latest end is kept",
            2 * ROUNDS * TIMES);
-    is_int(ngx_http_retry_chain_pace_limited(&slot, NOW), current_limit,
+    is_int(ngx_http_retry_chain_limiter_limited(&limiter, NOW), current_limit,
            "the last one at last");
 }
 
@@ -268,7 +272,7 @@ test_paced(void)
             forfeited += workers[i].forfeited;
         }
 
-        missing += (ncalls + forfeited) * CALL > slot.tail;
+        missing += (ncalls + forfeited) * CALL > limiter.tail;
         early += check_clock();
         over += check_tickets();
 
@@ -362,9 +366,11 @@ work_limits(void *data)
         for (n = 0; n < TIMES; n++) {
             until = ngx_atomic_fetch_add(&current_limit, 1) + 1;
 
-            (void) ngx_http_retry_chain_pace_limit(&slot, &pace, NOW, until);
+            (void) ngx_http_retry_chain_limiter_limit(&limiter, &pace, NOW,
+                                                      until);
 
-            w->wrong += ngx_http_retry_chain_pace_limited(&slot, NOW) < until;
+            w->wrong += ngx_http_retry_chain_limiter_limited(&limiter,
+                                                             NOW) < until;
         }
     }
 
@@ -395,20 +401,21 @@ work_paced(void *data)
         if (w->number == 0 && now > until + 10000 && nlimits < LIMITS) {
             until = now + 1000;
 
-            w->wrong += ngx_http_retry_chain_pace_limit(&slot, &pace, now,
-                                                        until)
+            w->wrong += ngx_http_retry_chain_limiter_limit(&limiter, &pace, now,
+                                                           until)
                         != NGX_OK;
 
-            limits[nlimits] = slot.phases[slot.current % PHASES];
+            limits[nlimits] = limiter.phases[limiter.current % PHASES];
             known[nlimits++] = current_time;
             current_limit = until;
 
         } else if (now < until && noise_of(&w->seed) % 4 == 0) {
-            w->news += ngx_http_retry_chain_pace_limit(&slot, &pace, now, until)
+            w->news += ngx_http_retry_chain_limiter_limit(&limiter, &pace, now,
+                                                          until)
                        != NGX_DECLINED;
         }
 
-        (void) ngx_http_retry_chain_pace_accepted(&slot, &pace, now, now);
+        (void) ngx_http_retry_chain_limiter_accepted(&limiter, &pace, now, now);
 
         depart(w, current_time);
     }
@@ -432,12 +439,12 @@ work_probes(void *data)
         reserve(w, now);
 
         if (noise_of(&w->seed) % 4096 == 0) {
-            (void) ngx_http_retry_chain_pace_limit(&slot, &pace, now,
+            (void) ngx_http_retry_chain_limiter_limit(&limiter, &pace, now,
                                              now + noise_of(&w->seed) % 5000);
         }
 
         if (noise_of(&w->seed) % 4 == 0) {
-            (void) ngx_http_retry_chain_pace_accepted(&slot, &pace, now,
+            (void) ngx_http_retry_chain_limiter_accepted(&limiter, &pace, now,
                                                 now - noise_of(&w->seed) % 100);
         }
 
@@ -455,14 +462,15 @@ reserve(worker_t *w, uint64_t now)
 
     if (w->n && (w->n == WAITING || noise_of(&w->seed) % 4 == 0)) {
         ticket = &w->parked[--w->n];
-        w->forfeited += ngx_http_retry_chain_pace_cancel(&slot, ticket)
+        w->forfeited += ngx_http_retry_chain_limiter_cancel(&limiter, ticket)
                         != NGX_OK;
         return;
     }
 
     ticket = &w->parked[w->n];
 
-    w->wrong += ngx_http_retry_chain_pace_reserve(&slot, &pace, now, ticket)
+    w->wrong += ngx_http_retry_chain_limiter_reserve(&limiter, &pace, now,
+                                                     ticket)
                 < now;
 
     w->n += ticket->tail != 0;
@@ -478,7 +486,9 @@ depart(worker_t *w, uint64_t now)
 
     for (i = 0; i < w->n; i++) {
 
-        if (ngx_http_retry_chain_pace_gate(&slot, &w->parked[i], now) > now) {
+        if (ngx_http_retry_chain_limiter_gate(&limiter, &w->parked[i], now)
+            > now)
+        {
             break;
         }
 
@@ -511,9 +521,9 @@ check_clock(void)
 {
     uint64_t                       time, clock;
     ngx_uint_t                     i, k, n, early, in_time;
-    ngx_http_retry_chain_phase_t  *phase;
+    ngx_http_retry_chain_period_t  *phase;
 
-    static ngx_http_retry_chain_phase_t  first = { .start = NOW };
+    static ngx_http_retry_chain_period_t  first = { .start = NOW };
 
     qsort(calls, ncalls, sizeof(call_t), compare_times);
 
@@ -592,14 +602,14 @@ compare_times(const void *one, const void *two)
 static void
 make(ngx_uint_t rate, ngx_uint_t burst)
 {
-    memset(&slot, 0, sizeof(slot));
+    memset(&limiter, 0, sizeof(limiter));
     memset(&pace, 0, sizeof(pace));
 
     pace.rate = rate;
     pace.burst = burst;
     pace.spacing = 1000;
 
-    ngx_http_retry_chain_pace_init(&slot, &pace, NOW);
+    ngx_http_retry_chain_limiter_init(&limiter, &pace, NOW);
 }
 
 
@@ -609,11 +619,11 @@ static void
 kill_writer(void)
 {
     do {
-        slot.claimed++;
-    } while (slot.claimed % PHASES == slot.current % PHASES);
+        limiter.claimed++;
+    } while (limiter.claimed % PHASES == limiter.current % PHASES);
 
-    memset(&slot.phases[slot.claimed % PHASES], 0xff,
-           sizeof(ngx_http_retry_chain_phase_t));
+    memset(&limiter.phases[limiter.claimed % PHASES], 0xff,
+           sizeof(ngx_http_retry_chain_period_t));
 }
 
 

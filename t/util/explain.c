@@ -88,7 +88,7 @@ main(int argc, char **argv)
 
     options.deadline = option == 'r' ? 0 : DEADLINE;
 
-    ngx_http_retry_chain_hints_init(&plan.hints);
+    ngx_http_retry_chain_retry_after_conf_init(&plan.retry_after);
 
     rc = ngx_http_retry_chain_machine_compile(tap_pool(), &text, &options,
                                               &plan, &result);

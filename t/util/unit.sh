@@ -63,8 +63,8 @@ if [ ${#programs[@]} = 0 ]; then
     exit
 fi
 
-pure=(src/{limit,plan,machine}/*.c src/zone/*_{count,ring}.c
-      src/util/*_{text,sha256}.c)
+pure=(src/{limit,plan,machine}/*.c src/zone/*_{stats,history}.c
+      src/util/*_{utf8,sha256}.c)
 libs=-lcjson
 
 

@@ -1,0 +1,673 @@
+
+/*
+ * Copyright (C) The ngx_http_retry_chain_module authors
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+#include "ngx_http_retry_chain_limits.h"
+#include "ngx_http_retry_chain_header.h"
+#include "ngx_http_retry_chain_ratelimit.h"
+#include "ngx_http_retry_chain_queue.h"
+#include "ngx_http_retry_chain_zone.h"
+
+
+static void ngx_http_retry_chain_limits_accepted(
+    ngx_http_retry_chain_run_t *run, ngx_http_retry_chain_queue_t *queue,
+    ngx_http_retry_chain_ratelimit_t *ratelimit, uint64_t now);
+static ngx_uint_t ngx_http_retry_chain_limits_calls(
+    ngx_http_retry_chain_attempt_t *at);
+static void ngx_http_retry_chain_limits_parse(ngx_http_retry_chain_run_t *run,
+    ngx_http_request_t *r, ngx_uint_t status,
+    ngx_http_retry_chain_ratelimit_t *ratelimit);
+static ngx_msec_t ngx_http_retry_chain_limits_refused(
+    ngx_http_retry_chain_run_t *run);
+static void ngx_http_retry_chain_limits_apply(ngx_http_retry_chain_run_t *run,
+    ngx_http_retry_chain_attempt_t *at,
+    ngx_http_retry_chain_ratelimit_t *ratelimit);
+static void ngx_http_retry_chain_limits_fields(ngx_http_request_t *r,
+    ngx_http_retry_chain_ratelimit_fields_t *fields);
+static void ngx_http_retry_chain_limits_join(ngx_pool_t *pool, ngx_str_t *list,
+    ngx_str_t *value);
+static void ngx_http_retry_chain_limits_block(ngx_http_retry_chain_run_t *run,
+    ngx_uint_t step, ngx_msec_t delay);
+static ngx_msec_t ngx_http_retry_chain_limits_msec(uint64_t time, uint64_t now);
+
+
+void
+ngx_http_retry_chain_limits_survey(ngx_http_retry_chain_run_t *run,
+    ngx_http_retry_chain_limits_t *limits)
+{
+    uint64_t                       now;
+    ngx_uint_t                     i;
+    ngx_http_retry_chain_plan_t   *plan;
+    ngx_http_retry_chain_queue_t  *queue;
+
+    plan = run->plan;
+
+    ngx_memzero(limits, sizeof(ngx_http_retry_chain_limits_t));
+
+    if (plan->queues == NULL && run->told == NULL) {
+        return;
+    }
+
+    now = ngx_http_retry_chain_zone_now();
+
+    for (i = 0; i < plan->nsteps; i++) {
+
+        if (plan->queues) {
+            queue = plan->queues[i];
+
+            limits->delay[i] = ngx_http_retry_chain_limits_msec(
+                     ngx_http_retry_chain_limiter_peek(queue->limiter,
+                                                       &queue->step->limit,
+                                                       now),
+                     now);
+
+            limits->left[i] = ngx_http_retry_chain_limiter_left(
+                                     queue->limiter, &queue->step->limit, now);
+
+            if (limits->delay[i]
+                && ngx_http_retry_chain_limiter_limited(queue->limiter, now))
+            {
+                limits->blocked |= (uint32_t) 1 << i;
+
+                if (limits->delay[i] == plan->retry_after.max + 1) {
+
+                    /* a millisecond was added to the hint */
+
+                    limits->delay[i]--;
+                }
+            }
+
+        } else if (run->told) {
+            limits->delay[i] = ngx_http_retry_chain_limits_msec(run->told[i],
+                                                                now);
+
+            if (limits->delay[i]) {
+                limits->blocked |= (uint32_t) 1 << i;
+            }
+        }
+    }
+}
+
+
+ngx_msec_t
+ngx_http_retry_chain_limits_reserve(ngx_http_retry_chain_run_t *run,
+    ngx_uint_t step)
+{
+    uint64_t                       now, due;
+    ngx_http_retry_chain_queue_t  *queue;
+
+    if (run->plan->queues == NULL) {
+        return 0;
+    }
+
+    queue = run->plan->queues[step];
+    now = ngx_http_retry_chain_zone_now();
+
+    due = ngx_http_retry_chain_limiter_reserve(queue->limiter,
+                                               &queue->step->limit, now,
+                                               &run->ticket);
+    run->queue = queue;
+    queue->node->node.used = ngx_current_msec;
+
+    return ngx_http_retry_chain_limits_msec(due, now);
+}
+
+
+ngx_msec_t
+ngx_http_retry_chain_limits_gate(ngx_http_retry_chain_run_t *run)
+{
+    uint64_t  now;
+
+    now = ngx_http_retry_chain_zone_now();
+
+    if (run->ticket.tail == 0) {
+
+        /* it could go at once, but a limit may have fallen since then */
+
+        (void) ngx_http_retry_chain_limiter_reserve(run->queue->limiter,
+                                                    &run->queue->step->limit,
+                                                    now, &run->ticket);
+    }
+
+    return ngx_http_retry_chain_limits_msec(
+                   ngx_http_retry_chain_limiter_gate(run->queue->limiter,
+                                                     &run->ticket, now),
+                   now);
+}
+
+
+void
+ngx_http_retry_chain_limits_release(ngx_http_retry_chain_run_t *run)
+{
+    if (run->queue) {
+        (void) ngx_http_retry_chain_limiter_cancel(run->queue->limiter,
+                                                   &run->ticket);
+        run->queue = NULL;
+    }
+}
+
+
+void
+ngx_http_retry_chain_limits_outcome(ngx_http_retry_chain_run_t *run,
+    ngx_http_retry_chain_attempt_t *at)
+{
+    uint64_t                           now;
+    ngx_uint_t                         calls;
+    ngx_http_retry_chain_queue_t      *queue;
+    ngx_http_retry_chain_ratelimit_t   ratelimit;
+
+    queue = run->queue;
+
+    if (run->plan->queues == NULL
+        && at->outcome.status != NGX_HTTP_TOO_MANY_REQUESTS
+        && at->outcome.status != NGX_HTTP_SERVICE_UNAVAILABLE)
+    {
+        /* other replies have hints for those who come later */
+        return;
+    }
+
+    if (queue == NULL && run->plan->retry_after.off) {
+        return;
+    }
+
+    calls = ngx_http_retry_chain_limits_calls(at);
+
+    if (calls == 0) {
+
+        /* a cached reply, a page of nginx, or nobody was reached */
+
+        ngx_http_retry_chain_limits_release(run);
+        return;
+    }
+
+    now = ngx_http_retry_chain_zone_now();
+
+    if (queue) {
+        run->queue = NULL;
+        ngx_http_retry_chain_limiter_charge(queue->limiter, &queue->step->limit,
+                                            calls - 1, now);
+    }
+
+    if (at->outcome.outcome != NGX_HTTP_RETRY_CHAIN_REPLY) {
+        return;
+    }
+
+#if (NGX_HTTP_CACHE)
+    if (at->request->cached) {
+
+        /* a stale reply tells nothing of the call that has failed */
+
+        return;
+    }
+#endif
+
+    ngx_http_retry_chain_limits_parse(run, at->request, at->outcome.status,
+                                      &ratelimit);
+
+    if (queue && at->outcome.status != 429
+        && !(at->outcome.status == 503 && ratelimit.limited))
+    {
+        ngx_http_retry_chain_limits_accepted(run, queue, &ratelimit, now);
+    }
+
+    ngx_http_retry_chain_limits_apply(run, at, &ratelimit);
+}
+
+
+static void
+ngx_http_retry_chain_limits_accepted(ngx_http_retry_chain_run_t *run,
+    ngx_http_retry_chain_queue_t *queue,
+    ngx_http_retry_chain_ratelimit_t *ratelimit, uint64_t now)
+{
+    uint64_t   sent;
+    ngx_int_t  rc, told;
+
+    sent = (uint64_t) run->attempt_start * 1000;
+    told = NGX_DECLINED;
+
+    rc = ngx_http_retry_chain_limiter_accepted(queue->limiter,
+                                               &queue->step->limit, now, sent);
+
+    if (ratelimit->known && ratelimit->remaining && !ratelimit->limited) {
+        told = ngx_http_retry_chain_limiter_told(
+                     queue->limiter, &queue->step->limit, now, sent,
+                     ratelimit->remaining, (uint64_t) ratelimit->reset * 1000);
+    }
+
+    if (rc == NGX_OK || told == NGX_OK) {
+        ngx_http_retry_chain_queue_update(queue);
+    }
+}
+
+
+/* upstream may have tried several peers, or a cached connection in vain */
+
+static ngx_uint_t
+ngx_http_retry_chain_limits_calls(ngx_http_retry_chain_attempt_t *at)
+{
+    ngx_uint_t                  i, n;
+    ngx_array_t                *states;
+    ngx_http_upstream_state_t  *state;
+
+    states = at->request->upstream_states;
+    n = 0;
+
+#if (NGX_HTTP_CACHE)
+    if (at->request->cache && at->request->cache->background) {
+
+        /* an update of the stale reply goes there */
+
+        n = 1;
+    }
+#endif
+
+    if (states == NULL || at->request->upstream == NULL) {
+        return n;
+    }
+
+    state = states->elts;
+
+    for (i = at->states; i < states->nelts; i++) {
+        if (state[i].bytes_sent || state[i].bytes_received) {
+            n++;
+        }
+    }
+
+    if (n == 0 && at->outcome.outcome == NGX_HTTP_RETRY_CHAIN_REPLY
+        && at->request->upstream->peer.connection)
+    {
+        /* the bytes of a call that goes on are counted at its end */
+
+        n = 1;
+    }
+
+    return n;
+}
+
+
+static void
+ngx_http_retry_chain_limits_parse(ngx_http_retry_chain_run_t *run,
+    ngx_http_request_t *r, ngx_uint_t status,
+    ngx_http_retry_chain_ratelimit_t *ratelimit)
+{
+    ngx_http_retry_chain_ratelimit_fields_t  fields;
+
+    ngx_memzero(ratelimit, sizeof(ngx_http_retry_chain_ratelimit_t));
+
+    if (run->plan->retry_after.off) {
+        return;
+    }
+
+    ngx_http_retry_chain_limits_fields(r, &fields);
+
+    ngx_http_retry_chain_ratelimit_parse(&fields, status, ngx_time(),
+                                         run->plan->retry_after.cap, ratelimit);
+}
+
+
+void
+ngx_http_retry_chain_limits_foresee(ngx_http_retry_chain_run_t *run,
+    ngx_http_retry_chain_outcome_t *outcome,
+    ngx_http_retry_chain_limits_t *limits)
+{
+    ngx_uint_t                         i;
+    ngx_http_request_t                *r;
+    ngx_http_retry_chain_ratelimit_t   ratelimit;
+
+    r = run->request;
+
+    if (outcome->outcome != NGX_HTTP_RETRY_CHAIN_REPLY || r->upstream == NULL) {
+        return;
+    }
+
+    ngx_http_retry_chain_limits_parse(run, r, outcome->status, &ratelimit);
+
+    if (!ratelimit.limited && outcome->status == 429 && run->plan->queues
+        && !run->plan->retry_after.off)
+    {
+        ratelimit.limited = 1;
+        ratelimit.delay = ngx_http_retry_chain_limits_refused(run);
+    }
+
+    for (i = 0; ratelimit.limited && i < run->plan->nsteps; i++) {
+
+        if (i == run->place.step || run->plan->retry_after.chain) {
+            limits->delay[i] = ngx_max(limits->delay[i], ratelimit.delay);
+            limits->blocked |= (uint32_t) 1 << i;
+        }
+    }
+}
+
+
+/* for how long a refusal without a hint would limit the upstream */
+
+static ngx_msec_t
+ngx_http_retry_chain_limits_refused(ngx_http_retry_chain_run_t *run)
+{
+    ngx_http_retry_chain_limiter_t  *limiter;
+
+    limiter = run->plan->queues[run->place.step]->limiter;
+
+    if (ngx_http_retry_chain_limiter_limited(limiter,
+                                             ngx_http_retry_chain_zone_now()))
+    {
+        return 0;
+    }
+
+    return ngx_http_retry_chain_limiter_refusal(limiter,
+                                                run->plan->retry_after.spacing,
+                                                run->plan->retry_after.max);
+}
+
+
+static void
+ngx_http_retry_chain_limits_apply(ngx_http_retry_chain_run_t *run,
+    ngx_http_retry_chain_attempt_t *at,
+    ngx_http_retry_chain_ratelimit_t *ratelimit)
+{
+    ngx_uint_t                       i;
+    ngx_http_retry_chain_plan_t     *plan;
+    ngx_http_retry_chain_limiter_t  *limiter;
+
+    plan = run->plan;
+
+    if (plan->retry_after.off) {
+        return;
+    }
+
+    if (ratelimit->capped && !run->conf->notes->capped) {
+        run->conf->notes->capped = 1;
+
+        ngx_log_error(NGX_LOG_WARN, run->request->connection->log, 0,
+                      "retry chain cut what \"%V\" said about the time of the "
+                      "next call to %M ms", &at->step->name, ratelimit->delay);
+    }
+
+    if (!ratelimit->limited) {
+
+        if (at->outcome.status != 429 || plan->queues == NULL) {
+            return;
+        }
+
+        ratelimit->limited = 1;
+        limiter = plan->queues[run->place.step]->limiter;
+
+        /* those that were under way when the limit fell are none in a row */
+
+        if (ngx_http_retry_chain_limiter_limited(
+                                     limiter, ngx_http_retry_chain_zone_now()))
+        {
+            return;
+        }
+
+        ratelimit->delay = ngx_http_retry_chain_limiter_refused(
+                    limiter, plan->retry_after.spacing, plan->retry_after.max);
+    }
+
+    if (ratelimit->delay == 0) {
+        return;
+    }
+
+    if (plan->queues
+        && ratelimit->source != NGX_HTTP_RETRY_CHAIN_RATELIMIT_NONE)
+    {
+        ngx_http_retry_chain_stats_add(
+                         &plan->queues[run->place.step]->node->count.hints, 1);
+    }
+
+    /* the time of this turn of the event loop is too early for a promise */
+
+    ngx_time_update();
+
+    for (i = 0; i < plan->nsteps; i++) {
+        if (i == run->place.step || plan->retry_after.chain) {
+            ngx_http_retry_chain_limits_block(run, i, ratelimit->delay);
+        }
+    }
+}
+
+
+static void
+ngx_http_retry_chain_limits_block(ngx_http_retry_chain_run_t *run,
+    ngx_uint_t step, ngx_msec_t delay)
+{
+    uint64_t                       now, until;
+    ngx_http_retry_chain_queue_t  *queue;
+
+    now = ngx_http_retry_chain_zone_now();
+    until = now + (uint64_t) delay * 1000;
+
+    if (run->plan->queues) {
+        queue = run->plan->queues[step];
+
+        /* a part of a millisecond has passed already */
+
+        until += 1000;
+
+        if (ngx_http_retry_chain_limiter_limit(queue->limiter,
+                                               &queue->step->limit, now, until)
+            == NGX_OK)
+        {
+            ngx_http_retry_chain_queue_update(queue);
+        }
+
+        return;
+    }
+
+    if (run->told == NULL) {
+        run->told = ngx_pcalloc(run->request->pool,
+                                run->plan->nsteps * sizeof(uint64_t));
+        if (run->told == NULL) {
+            return;
+        }
+    }
+
+    run->told[step] = ngx_max(run->told[step], until);
+}
+
+
+/* the lines as the vendor has sent them, hidden ones, too */
+
+static void
+ngx_http_retry_chain_limits_fields(ngx_http_request_t *r,
+    ngx_http_retry_chain_ratelimit_fields_t *fields)
+{
+    ngx_str_t        *value;
+    ngx_uint_t        i, j;
+    ngx_list_part_t  *part;
+    ngx_table_elt_t  *h;
+
+    static struct {
+        ngx_str_t  name;
+        size_t     offset;
+    } names[] = {
+        { ngx_string("retry-after"),
+          offsetof(ngx_http_retry_chain_ratelimit_fields_t, retry_after) },
+        { ngx_string("ratelimit"),
+          offsetof(ngx_http_retry_chain_ratelimit_fields_t, ratelimit) },
+        { ngx_string("x-ratelimit-remaining"),
+          offsetof(ngx_http_retry_chain_ratelimit_fields_t, remaining) },
+        { ngx_string("x-ratelimit-reset"),
+          offsetof(ngx_http_retry_chain_ratelimit_fields_t, reset) },
+        { ngx_string("ratelimit-remaining"),
+          offsetof(ngx_http_retry_chain_ratelimit_fields_t, remaining) },
+        { ngx_string("ratelimit-reset"),
+          offsetof(ngx_http_retry_chain_ratelimit_fields_t, reset) },
+        { ngx_null_string, 0 }
+    };
+
+    ngx_memzero(fields, sizeof(ngx_http_retry_chain_ratelimit_fields_t));
+
+    part = &r->upstream->headers_in.headers.part;
+    h = part->elts;
+
+    for (i = 0; /* void */; i++) {
+
+        if (i >= part->nelts) {
+            if (part->next == NULL) {
+                return;
+            }
+
+            part = part->next;
+            h = part->elts;
+            i = 0;
+        }
+
+        for (j = 0; names[j].name.len; j++) {
+
+            if (h[i].key.len != names[j].name.len
+                || ngx_strncmp(h[i].lowcase_key, names[j].name.data,
+                               names[j].name.len)
+                   != 0)
+            {
+                continue;
+            }
+
+            value = (ngx_str_t *) ((u_char *) fields + names[j].offset);
+
+            if (value->data == NULL) {
+                *value = h[i].value;
+
+            } else if (value == &fields->ratelimit) {
+                ngx_http_retry_chain_limits_join(r->pool, value, &h[i].value);
+            }
+
+            break;
+        }
+    }
+}
+
+
+/* several lines are one list, RFC 9110, section 5.3 */
+
+static void
+ngx_http_retry_chain_limits_join(ngx_pool_t *pool, ngx_str_t *list,
+    ngx_str_t *value)
+{
+    u_char  *p, *joined;
+
+    joined = ngx_pnalloc(pool, list->len + 1 + value->len);
+    if (joined == NULL) {
+        return;
+    }
+
+    p = ngx_cpymem(joined, list->data, list->len);
+    *p++ = ',';
+    p = ngx_cpymem(p, value->data, value->len);
+
+    list->data = joined;
+    list->len = p - joined;
+}
+
+
+ngx_msec_t
+ngx_http_retry_chain_limits_soonest(ngx_http_retry_chain_run_t *run)
+{
+    ngx_uint_t                     i;
+    ngx_msec_t                     soonest;
+    ngx_http_retry_chain_limits_t  limits;
+
+    ngx_http_retry_chain_limits_survey(run, &limits);
+
+    soonest = limits.delay[0];
+
+    for (i = 1; i < run->plan->nsteps; i++) {
+        soonest = ngx_min(soonest, limits.delay[i]);
+    }
+
+    return soonest;
+}
+
+
+ngx_uint_t
+ngx_http_retry_chain_limits_rate(ngx_http_retry_chain_run_t *run)
+{
+    if (run->plan->queues == NULL) {
+        return 0;
+    }
+
+    return ngx_http_retry_chain_limiter_rate(
+                                   run->plan->queues[run->place.step]->limiter);
+}
+
+
+ngx_int_t
+ngx_http_retry_chain_limits_retry_after(ngx_http_retry_chain_run_t *run,
+    ngx_http_request_t *r)
+{
+    u_char                         *p;
+    ngx_msec_t                      soonest;
+    ngx_table_elt_t                *h;
+    ngx_http_retry_chain_header_t   pos;
+
+    static ngx_str_t  name = ngx_string("Retry-After");
+
+    if (run->plan->queues == NULL) {
+
+        /* the vendor's own word, if it has said one, is all that is known */
+
+        return NGX_OK;
+    }
+
+    switch (run->verdict.result) {
+
+    case NGX_HTTP_RETRY_CHAIN_SUCCESS:
+    case NGX_HTTP_RETRY_CHAIN_STOPPED:
+    case NGX_HTTP_RETRY_CHAIN_ABORTED:
+        return NGX_OK;
+
+    default:
+        break;
+    }
+
+    soonest = ngx_http_retry_chain_limits_soonest(run);
+
+    if (soonest == 0) {
+        return NGX_OK;
+    }
+
+    p = ngx_pnalloc(r->pool, NGX_TIME_T_LEN);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_memzero(&pos, sizeof(ngx_http_retry_chain_header_t));
+
+    while ((h = ngx_http_retry_chain_header_next(&r->headers_out.headers, &name,
+                                                 &pos)))
+    {
+        h->hash = 0;
+    }
+
+    h = ngx_http_retry_chain_header_add(r, &name);
+    if (h == NULL) {
+        return NGX_ERROR;
+    }
+
+    /* up to the next second, but for the millisecond that waits are longer */
+
+    h->value.data = p;
+    h->value.len = ngx_sprintf(p, "%T",
+                               (time_t) ngx_max((soonest + 998) / 1000, 1))
+                   - p;
+
+    return NGX_OK;
+}
+
+
+static ngx_msec_t
+ngx_http_retry_chain_limits_msec(uint64_t time, uint64_t now)
+{
+    if (time <= now) {
+        return 0;
+    }
+
+    time = (time - now + 999) / 1000;
+
+    return ngx_min(time, NGX_HTTP_RETRY_CHAIN_MAX_TIME);
+}
