@@ -222,12 +222,12 @@ for my $client (sort keys %client) {
         unlike(ways_calls(), qr/^good /m, "$name: no further attempt");
 
         ok($n->wait_for(sub { ways_calls() =~ /^$way \S+ cut$/m }),
-           "$name: the way out notices") if defined $way;
+           "$name: the upstream notices") if defined $way;
         undef $kept;
     }
 }
 
-# as plain nginx: what is in the log, and what the way out sees of it
+# as plain nginx: what is in the log, and what the upstream sees of it
 
 for my $ignore ('', '/ignore') {
     for my $place (qw(late body unbuffered), $ignore ? () : 'first') {
@@ -337,9 +337,9 @@ SKIP: {
         $seen{$_}++ for ways_calls() =~ /^(\w+) \S+ cut$/mg;
         return ($seen{hang} // 0) == 20 && ($seen{drip} // 0) == 10;
     });
-    is("$seen{hang} $seen{drip}", '20 10', 'each way out notices');
+    is("$seen{hang} $seen{drip}", '20 10', 'each upstream notices');
 
-    # a reader that stops reading holds the way out back, then leaves
+    # a reader that stops reading holds the upstream back, then leaves
 
     for my $place (qw(body unbuffered)) {
         my $slow = Ways::H2->connect($n, window => 3000);
@@ -482,7 +482,7 @@ sub line {
 }
 
 
-# a client that closes: what nginx logs, whether the way out was cut
+# a client that closes: what nginx logs, whether the upstream was cut
 
 sub left {
     my ($uri, $place, $ignore) = @_;

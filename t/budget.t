@@ -117,7 +117,7 @@ is(results('default', 101) =~ s/success //gr, 'budget',
        'it needs no budget again');
 }
 
-# first attempts that wait for a way out are no retries
+# first attempts that wait for an upstream are no retries
 
 {
     ask('/parked/1', a => '429 / Retry-After: 1', b => '429 / Retry-After: 1');

@@ -1,12 +1,12 @@
 #!/usr/bin/perl
 
-# Random ways out, random clients, two workers: whatever happens, no worker
+# Random upstreams, random clients, two workers: whatever happens, no worker
 # dies, the log stays clean, and in the end all connections and files are
 # given back.
 #
 #   CHAOS_SEED=n      the same mix of requests once more
 #   CHAOS_SECONDS=n   for this long (8)
-#   CHAOS_ONLY=re     ways out and locations by their names
+#   CHAOS_ONLY=re     upstreams and locations by their names
 #   CHAOS_SKIP=re
 
 use strict;
@@ -32,7 +32,7 @@ $SIG{ALRM} = sub { die "this takes too long" };
 alarm($seconds + 60 * Ways::Nginx::slow());
 
 
-# ---- ways out ---------------------------------------------------------------
+# ---- upstreams ---------------------------------------------------------------
 
 sub pick { return $_[rand @_] }
 
@@ -338,7 +338,7 @@ ok($n->wait_for(sub { %after = fds(); !grep { $after{$_} > $before{$_} + 40 }
                                            @workers }, 3),
    'no growing number of files') or diag(explain(\%before, \%after));
 
-# kept connections to the ways out, logs, listening and channel sockets
+# kept connections to the upstreams, logs, listening and channel sockets
 
 is(join("\n", map { deleted($_) } @workers), '', 'no temporary file is left');
 

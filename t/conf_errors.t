@@ -161,7 +161,7 @@ my @cases = (
     ['retry_chain a; retry_chain_log_level warn error;',
      qr/invalid number of arguments in "retry_chain_log_level"/],
 
-    # limits of ways out
+    # limits of upstreams
 
     ["$zone retry_chain a rate=20r/s burst=20; retry_chain b rate=30r/m;",
      undef],

@@ -1,7 +1,7 @@
 #!/usr/bin/perl
 
 # conf/*.conf: each is loaded, and each is exercised with real requests.
-# the ways out are scripted: a request says in X-Script what each of them
+# the upstreams are scripted: a request says in X-Script what each of them
 # answers, and its X-Id finds the calls that they got for it.
 
 use strict;
@@ -100,10 +100,10 @@ $last{hang} = ask('last-resort', 'GET', '1=hang 2=200');
 $last{hang_post} = ask('last-resort', 'POST', '1=hang 2=200', body => 'x');
 
 
-## limits.conf: each way out says Retry-After with as many seconds as its number
+## limits.conf: each upstream says Retry-After with as many seconds as its number
 
 is(calls(ask('limits', 'GET', '1=429 2=200')), '200: 1:429 2:200',
-   'limits: a way out is limited');
+   'limits: an upstream is limited');
 is(calls(ask('limits', 'GET', '1=200 2=200')), '200: 2:200',
    'limits: it gets no call then');
 is(calls(ask('limits', 'GET', '1=200 2=429 3=429')),
@@ -154,11 +154,11 @@ for my $code (400, 401, 403, 404, 412, 416, 422) {
 
 for my $code (429, 500, 502, 504, 408) {
     is(calls(ask('rest', 'GET', "1=$code 2=200")), "200: 1:$code 2:200",
-       "rest: $code goes to the next way out");
+       "rest: $code goes to the next upstream");
 }
 
 is(calls(ask('rest', 'GET', '1=429 2=404 3=200')), '404: 1:429 2:404',
-   'rest: 404 is final on the second way out, too');
+   'rest: 404 is final on the second upstream, too');
 
 is(calls(ask('rest', 'GET', '1=304')), '304: 1:304', 'rest: 304 is a success');
 
@@ -208,7 +208,7 @@ for my $server ('api-keys', 'volatile') {
              headers => "Authorization: Bearer of-the-client\r\n");
     is(calls($r), '200: 1:401 2:429 3:200', "$server: 401 is of the key");
     is($r->{keys}, join(' ', map { "Bearer,key-of-proxy$_" } 1 .. 3),
-       "$server: each way out with its key");
+       "$server: each upstream with its key");
 }
 
 is(calls(ask('api-keys', 'GET', '1=404 2=200')), '404: 1:404',
@@ -239,17 +239,17 @@ is(calls(ask('last-resort', 'POST', '1=500', body => 'x')), '500: 1:500',
 is(calls(ask('last-resort', 'POST', '1=429 2=429 3=429', body => 'x')),
    '503: 1:429 2:429 3:429', 'last-resort: for one that was limited');
 
-is(calls($last{hang}), '200: 1:hang 2:200', 'last-resort: a way out hangs');
+is(calls($last{hang}), '200: 1:hang 2:200', 'last-resort: an upstream hangs');
 between($last{hang}, 3, 4.5, 'last-resort: for 3 s');
 is(calls($last{hang_post}), '504: 1:hang', 'last-resort: POST that hangs');
 
 
 ## seed.conf
 
-is(calls($seed{first}), '200: 1:200', 'seed: first way out');
+is(calls($seed{first}), '200: 1:200', 'seed: first upstream');
 between($seed{first}, 0, 2, 'seed: at once');
 
-is(calls($seed{third}), '200: 1:429 2:500 3:200', 'seed: third way out');
+is(calls($seed{third}), '200: 1:429 2:500 3:200', 'seed: third upstream');
 between($seed{third}, 5, 6.5, 'seed: 5 s, then none');
 like($seed{third}{headers}, qr/^X-Way: 3\r$/m, 'seed: answer of the third');
 
@@ -386,7 +386,7 @@ sub run {
 }
 
 
-# the ways out of all samples are the same three; what nginx listens on is
+# the upstreams of all samples are the same three; what nginx listens on is
 # taken below the range from which the system gives ports to clients
 
 sub port {
@@ -541,7 +541,7 @@ sub complete {
 }
 
 
-# what the client got and what the ways out were asked: "200: 1:429 2:200"
+# what the client got and what the upstreams were asked: "200: 1:429 2:200"
 
 sub calls {
     my ($r) = @_;
@@ -569,7 +569,7 @@ sub between {
 }
 
 
-## the three ways out: one process, one connection after the other is served
+## the three upstreams: one process, one connection after the other is served
 ## as it becomes readable
 
 sub backends {

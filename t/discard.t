@@ -286,7 +286,7 @@ for my $mode (sort keys %modes) {
 
         if ($fate eq 'cut') {
             ok($n->wait_for(sub { cuts($name) == 2 }, 2),
-               "$mode $name: the way out notices")
+               "$mode $name: the upstream notices")
                 or diag(ways_calls());
 
             # no more than what fits into the buffers on the way
@@ -431,7 +431,7 @@ sub cuts {
 }
 
 
-# bytes that the way out had sent, and seconds since the request
+# bytes that the upstream had sent, and seconds since the request
 
 sub cut_events {
     my ($name) = @_;

@@ -427,7 +427,7 @@ like($n->log(), qr/to "bad" failed: status 200 with \$\.error, retrying in 0 ms/
     is("$x->{status} $x->{h}{'content-type'}[0]", '502 application/json',
        'an error in JSON');
     is_deeply(timeless($x->{body}),
-              { statusCode => 502, error => 'every way out has failed',
+              { statusCode => 502, error => 'every upstream has failed',
                 attempts => [ { step => 'refused', statusCode => 502,
                                 error => 'error', wait => 0 } ] },
               'with its attempts');
@@ -436,7 +436,7 @@ like($n->log(), qr/to "bad" failed: status 200 with \$\.error, retrying in 0 ms/
 
     $x = get('/error/all');
     is_deeply(timeless($x->{body}),
-              { statusCode => 504, error => 'every way out has failed',
+              { statusCode => 504, error => 'every upstream has failed',
                 attempts => [
                     { step => 'refused', statusCode => 502, error => 'error',
                       wait => 0 },
@@ -456,7 +456,7 @@ like($n->log(), qr/to "bad" failed: status 200 with \$\.error, retrying in 0 ms/
     get('/error/limited');
     $x = get('/error/limited');
     is_deeply(decode_json($x->{body}),
-              { statusCode => 429, error => 'every way out is limited',
+              { statusCode => 429, error => 'every upstream is limited',
                 attempts => [] }, 'no attempt at all');
     ok($x->{h}{'retry-after'}, 'Retry-After');
     like(get('/error/off')->{body}, qr/<html>/, 'off');

@@ -1,6 +1,6 @@
 #!/usr/bin/perl
 
-# Limits of ways out: what a vendor says about the time of the next call binds
+# Limits of upstreams: what a vendor says about the time of the next call binds
 # the requests that come after it, and they wait, go elsewhere or fail without a
 # call.  Cases that wait for a limit to end are begun first and finished
 # together.
@@ -665,7 +665,7 @@ for my $place (qw(waits waits/alone)) {
         my @x = map { now($_) } @lost;
 
         is("$x[0]{said} $x[0]{calls}", '200 success [d] [200] [retry_after] d',
-           'a wait is lost: another way out is free later');
+           'a wait is lost: another upstream is free later');
 
         is("$x[1]{said} $x[1]{calls}", '503 limited [b] [503] [first] b',
            'or no one is before the deadline: the last status');
@@ -722,7 +722,7 @@ for my $place (qw(waits waits/alone)) {
 
         # the other way is free at once, or a millisecond later
 
-        is("$x->{said} $x->{body}" =~ s/(?:step|retry_after|slot)\] /.../r,
+        is("$x->{said} $x->{body}" =~ s/(?:step|retry_after|rate)\] /.../r,
            '200 success [a, b] [429, 200] [retry_after, ...b 200 POST '
            . sum($body) . "\n", 'a POST that waits');
         is(join(' ', ways_calls() =~ m{POST /post/2 (\S+)}g),
@@ -801,7 +801,7 @@ is(ask('/alone/2')->{said}, '200 success [a] [200] [first]',
 
     push @finish, sub {
         is(join(' ', map { now($_)->{said} } @others),
-           join(' ', ('200 success [a] [200] [slot]') x 2),
+           join(' ', ('200 success [a] [200] [rate]') x 2),
            'the others get its slot');
 
         like(now($busy)->{said}, qr/^200 success \[a, a\] \[503, 200\]/,

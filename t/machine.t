@@ -191,14 +191,14 @@ is(said('/quick/5', a => 201, b => 302, c => 200),
    'a success is what the machine takes for one');
 is(said('/quick/6', a => 'close', b => 'junk', c => 200),
    '200 success [a, b, c] [502, 502, 200] [0.000, 0.000, 0.000] c 200',
-   'a failure of the way out goes on as a reply does');
+   'a failure of the upstream goes on as a reply does');
 is(said('/quick/7', a => 'close', b => 'close', c => 'close') =~ s/ <.*//sr,
    '502 exhausted [a, b, c] [502, 502, 502] [0.000, 0.000, 0.000]',
    'to the end');
 
 is(said('/rules/1', a => 'close | 200'),
    '200 success [a, a] [502, 200] [0.000, 1.000] a 200',
-   'Retry: for a failure of the way out');
+   'Retry: for a failure of the upstream');
 is(said('/rules/2', a => '429', b => 200),
    '200 success [a, b] [429, 200] [0.000, 0.000] b 200', 'not for a reply');
 is(said('/rules/3', a => 'close', b => 200),
@@ -247,7 +247,7 @@ is(said('/body/4', a => '500'),
     cmp_ok(time() - $start, '<', 0.5, 'for which nobody waits');
 }
 
-# a limit is one of the way out, whatever the machine
+# a limit is one of the upstream, whatever the machine
 
 is(said('/limited/1', a => 429),
    '200 success [a, b] [429, 200] [0.000, 0.000] b 200', 'a hint');

@@ -79,7 +79,7 @@ http {
 }
 CONF
 
-# a way out that takes connections and says nothing
+# an upstream that takes connections and says nothing
 
 my $slow = IO::Socket::UNIX->new(Local => "$dir/slow.sock", Listen => 5)
     or die "slow.sock: $!";
@@ -127,7 +127,7 @@ like(answer(ask('/now')), qr/ 200 .*good$/s, 'new requests are served');
 like(answer($parked), qr/ 200 .*good$/s, 'the parked one, too');
 ok(wait_for(sub { !kill 0, $worker }), 'the old worker leaves then');
 
-# graceful quit; the sockets of the ways out are closed with it
+# graceful quit; the sockets of the upstreams are closed with it
 
 $parked = ask('/quit');
 ok(wait_for(sub { logged('vendor /quit') == 1 }), 'another one is parked');

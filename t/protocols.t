@@ -1,6 +1,6 @@
 #!/usr/bin/perl
 
-# Retries with every protocol of ways out: each *_pass with each kind of failure,
+# Retries with every protocol of upstreams: each *_pass with each kind of failure,
 # with request bodies, and TLS.  What the client gets is what nginx makes of the
 # last way's reply without a chain.
 
@@ -433,7 +433,7 @@ for my $kind (@kinds) {
 }
 
 
-# ---- TLS to the ways out ----------------------------------------------------
+# ---- TLS to the upstreams ----------------------------------------------------
 
 SKIP: {
     skip 'no TLS', 1 if !$ssl;
@@ -465,7 +465,7 @@ SKIP: {
        'of each step');
 
     is(ask('GET', '/certificate')->{body}, " CN=tlsb\n",
-       'the certificate for the way out is that of the step');
+       'the certificate for the upstream is that of the step');
     is(logged(), 'GET /certificate 200 success [429, 200] status, status',
        'of each step');
 

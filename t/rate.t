@@ -1,6 +1,6 @@
 #!/usr/bin/perl
 
-# rate= and burst= of steps: calls leave at the pace of their way out, in the
+# rate= and burst= of steps: calls leave at the pace of their upstream, in the
 # order in which their requests came, whatever location or worker they come
 # from.  rate=auto learns the pace; without a rate one call tries after a limit.
 
@@ -96,7 +96,7 @@ my $n = limits(http => $vendor);
 
   SKIP: {
         skip 'too slow', 1 if $sent > 0.4;
-        like($x[14]{run}, qr/\[slot\]$/, 'others wait for a slot');
+        like($x[14]{run}, qr/\[rate\]$/, 'others wait for a slot');
     }
 
     is($x[14]{rate}, '20.000', '$retry_chain_rate');
@@ -238,7 +238,7 @@ my @finish;
     my $x = ask('/told/' . ++$i);
 
     is(join(' ', map { $_->{said} } @said, $x),
-       '200 success [a] [200] [first] ' x 3 . '200 success [a] [200] [slot]',
+       '200 success [a] [200] [first] ' x 3 . '200 success [a] [200] [rate]',
        'rate=auto: the rest is spread over the time that is left');
     cmp_ok($x->{at} - $said[2]{at}, '>=', 0.25, 'with some time between them');
 

@@ -408,18 +408,18 @@ is(line_of('/cached/etag'),
    '/cached/etag 412 success [limited, etag] [429, 200]',
    'a 412 of the not_modified filter is not an aborted run');
 
-# made by the way out
+# made by the upstream
 
 $a = get('/passed/conditional', h => 'If-None-Match: "v1"', keep => 1);
 is("$a->{status} $a->{end} $a->{body}", '304 complete ',
-   '304 of the way out');
+   '304 of the upstream');
 $a = get('/passed/conditional', h => 'If-Match: "v2"', keep => 1);
 is("$a->{status} $a->{end} $a->{body}", '412 complete changed',
-   '412 of the way out');
+   '412 of the upstream');
 like(last_line(-2), qr/ 412 stopped /, 'stops the run');
 $a = get('/passed/range', h => 'Range: bytes=90-', keep => 1);
 is("$a->{status} $a->{end} $a->{body}", '416 complete no such range',
-   '416 of the way out');
+   '416 of the upstream');
 
 
 # ---- trailers ---------------------------------------------------------------

@@ -148,7 +148,7 @@ way: "GET / HTTP/1.1" 429 exhausted [s503, limited] [503, 429]
 
 
 
-=== TEST 4: server and date of the way out, once
+=== TEST 4: server and date of the upstream, once
 --- config
 location / {
     retry_chain limited cached;
@@ -161,7 +161,7 @@ location / {
 
 
 
-=== TEST 5: location of a way out stays relative
+=== TEST 5: location of an upstream stays relative
 --- config
 location / {
     retry_chain limited redirect;
@@ -413,7 +413,7 @@ location / {
 
 
 
-=== TEST 20: charset of the way out
+=== TEST 20: charset of the upstream
 --- config
 location / {
     charset utf-8;

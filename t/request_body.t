@@ -332,7 +332,7 @@ for my $body ($small, $some, $big) {
 
     $a = whole_post('/early', $body);
     is(outline($a), '200 length:' . length($body) . " $sum",
-       "a way out that answers before the end of $sum");
+       "an upstream that answers before the end of $sum");
     is(calls(), "echo POST /early $sum\n", 'it is not missing a part of it');
     is(logged(), '200 success, 429, 429, 200', 'twice');
 }
@@ -564,7 +564,7 @@ is($n->bad(), '', 'a clean log at the end');
 done_testing();
 
 
-# the way out says what it has got
+# the upstream says what it has got
 
 sub echo {
     my ($req) = @_;

@@ -92,7 +92,7 @@ front: 429 exhausted, proxy1, proxy2, proxy3: 500, 503, 429
 
 
 
-=== TEST 5: a way out that refuses the connection is passed over
+=== TEST 5: an upstream that refuses the connection is passed over
 --- chain
     retry_chain refused proxy2;
 --- response_body
@@ -105,7 +105,7 @@ front: 200 success, refused, proxy2: 502, 200
 
 
 
-=== TEST 6: a way out that closes the connection without an answer is passed over
+=== TEST 6: an upstream that closes the connection without an answer is passed over
 --- chain
     retry_chain proxy1 proxy2;
 --- script: close
@@ -120,7 +120,7 @@ front: 200 success, proxy1, proxy2: 502, 200
 
 
 
-=== TEST 7: a way out that sends too large a header is passed over
+=== TEST 7: an upstream that sends too large a header is passed over
 --- chain
     retry_chain proxy1 proxy2;
 --- script: big
@@ -135,7 +135,7 @@ front: 200 success, proxy1, proxy2: 502, 200
 
 
 
-=== TEST 8: a way out that says nothing is passed over
+=== TEST 8: an upstream that says nothing is passed over
 --- chain
     retry_chain proxy1 proxy2;
     proxy_read_timeout 30ms;

@@ -115,7 +115,7 @@ like($v->{runs}{recent}[2]{attempts}[0]{address}, qr{^unix:/.*/a$},
     is("$x->{runs}{success} $x->{runs}{exhausted} " . total($x->{runs}), '3 1 4',
        'runs');
     is_deeply($x->{reasons}, { first => 4, step => 4, backoff => 1,
-                               retry_after => 0, slot => 0 }, 'reasons');
+                               retry_after => 0, rate => 0 }, 'reasons');
     is($x->{delay}{count}, 5, 'delays');
     is($x->{duration}{count}, 4, 'durations');
     is(total($x->{dry_run}{runs}), 0, 'no dry run');
@@ -127,7 +127,7 @@ like($v->{runs}{recent}[2]{attempts}[0]{address}, qr{^unix:/.*/a$},
                                '5xx' => 3, 429 => 0 }, 'replies of a step');
     is_deeply($b->{failures}, { error => 1, timeout => 0, invalid_header => 0,
                                 aborted => 0 }, 'failures of another one');
-    is("$a->{attempts} $b->{attempts} $b->{hints} $b->{replies}{429}",
+    is("$a->{attempts} $b->{attempts} $b->{limit_replies} $b->{replies}{429}",
        '5 5 1 1', 'attempts and hints');
     is($a->{time}{count}, 5, 'times');
     is($a->{limited_until}, undef, 'a free step');

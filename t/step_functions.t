@@ -208,7 +208,7 @@ sub outcome {
 }
 
 
-# ---- the ways out -----------------------------------------------------------
+# ---- the upstreams -----------------------------------------------------------
 
 my %turn;
 
@@ -364,6 +364,6 @@ sub explain_case {
     my ($i) = @_;
 
     diag("STEP_FUNCTIONS_SEED=$seed STEP_FUNCTIONS_CASES=$cases, machine $i:\n"
-         . $json->encode($cases[$i]{machine}) . "\nand the ways out:\n"
+         . $json->encode($cases[$i]{machine}) . "\nand the upstreams:\n"
          . $json->encode($cases[$i]{script}));
 }

@@ -401,7 +401,7 @@ add(name => 'grpc-to-h2-client', need => ['v2'], listen => 'H2',
     client => sub { nghttp($_[0], '-H', 'te: trailers', '/a') });
 
 
-# ---- HTTP/2 to the way out -------------------------------------------------
+# ---- HTTP/2 to the upstream -------------------------------------------------
 
 my $up2 = 'proxy_pass http://127.0.0.1:%%ORIGINH2%%; proxy_http_version 2;
     proxy_set_header X-Port %%BACKEND%%;';

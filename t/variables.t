@@ -5,7 +5,7 @@ use warnings;
 
 use Test::Nginx::Socket 'no_plan';
 
-# ways out that answer with their own name, and what they were sent
+# upstreams that answer with their own name, and what they were sent
 
 our $http = <<'CONF';
     upstream one { server unix:$TEST_NGINX_HTML_DIR/one.sock; }

@@ -104,7 +104,7 @@ front: 200 success, proxy1, proxy2: 500, 200
 
 
 
-=== TEST 6: three ways out, a wait before the second, none before the third
+=== TEST 6: three upstreams, a wait before the second, none before the third
 --- chain
     retry_chain proxy1;
     retry_chain proxy2 wait=50ms;

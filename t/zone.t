@@ -90,7 +90,7 @@ ok(reload(), 'reload');
     my @x = map { now($_) } @old, @new;
 
     is(join(' ', map { $_->{said} } @x),
-       join(' ', ('200 success [a] [200] [slot]') x 6),
+       join(' ', ('200 success [a] [200] [rate]') x 6),
        'all of them are answered');
 
     my @order = sort { $x[$a]{at} <=> $x[$b]{at} } 0 .. 5;
@@ -225,7 +225,7 @@ $n->stop();
 
     my @x = map { now($_) } @held;
 
-    is($x[0]{said}, '200 success [a] [200] [slot]',
+    is($x[0]{said}, '200 success [a] [200] [rate]',
        'a run that waits for a slot that is not configured any more');
 
   {

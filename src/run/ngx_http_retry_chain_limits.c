@@ -417,7 +417,7 @@ ngx_http_retry_chain_limits_apply(ngx_http_retry_chain_run_t *run,
         && ratelimit->source != NGX_HTTP_RETRY_CHAIN_RATELIMIT_NONE)
     {
         ngx_http_retry_chain_stats_add(
-                         &plan->queues[run->place.step]->node->count.hints, 1);
+                 &plan->queues[run->place.step]->node->count.limit_replies, 1);
     }
 
     /* the time of this turn of the event loop is too early for a promise */

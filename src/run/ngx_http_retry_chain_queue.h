@@ -5,8 +5,8 @@
 
 
 /*
- * Runs that wait for their tickets.  Each worker has a queue of its own for each
- * upstream, in the order of tickets and with one timer for all: a run that
+ * Runs that wait for their tickets.  Each worker has a queue of its own for
+ * each upstream, in the order of tickets and with one timer for all: a run that
  * waits costs neither a timer nor time.
  */
 

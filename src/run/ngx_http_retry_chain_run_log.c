@@ -36,7 +36,7 @@ ngx_str_t  ngx_http_retry_chain_reason_names[] = {
     ngx_string("step"),
     ngx_string("backoff"),
     ngx_string("retry_after"),
-    ngx_string("limiter")
+    ngx_string("rate")
 };
 
 

@@ -404,7 +404,7 @@ ngx_http_retry_chain_status_step(ngx_http_retry_chain_status_t *status,
         step->wait = (until - now + 999) / 1000;
     }
 
-    step->probing = ngx_http_retry_chain_limiter_half_open(limiter, now);
+    step->half_open = ngx_http_retry_chain_limiter_half_open(limiter, now);
     step->refused = limiter->refused;
     step->rate = ngx_http_retry_chain_limiter_rate(limiter);
 }

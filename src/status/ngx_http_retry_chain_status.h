@@ -39,8 +39,8 @@ typedef struct {
     uint64_t                             limited;   /* ms yet, 0: it is free */
     uint64_t                             until;     /* ms of the epoch, or 0 */
     uint64_t                             wait;      /* ms of a call, now */
-    uint64_t                             probing;
-    uint64_t                             refused;   /* in a row, no hints */
+    uint64_t                             half_open;
+    uint64_t                             refused;   /* in a row, no time */
     uint64_t                             rate;      /* thousandths, 0: none */
     ngx_http_retry_chain_step_stats_t    count;
 } ngx_http_retry_chain_status_step_t;

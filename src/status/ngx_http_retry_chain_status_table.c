@@ -92,9 +92,9 @@ ngx_http_retry_chain_status_row_t  ngx_http_retry_chain_status_table[] = {
       0, 0, 0, 0 },
 
     { NGX_HTTP_RETRY_CHAIN_STATUS_STEP, NGX_HTTP_RETRY_CHAIN_STATUS_COUNTER,
-      offsetof(ngx_http_retry_chain_status_step_t, count.hints),
+      offsetof(ngx_http_retry_chain_status_step_t, count.limit_replies),
       1, NULL, NULL,
-      "hints", "hints",
+      "limit_replies", "limit_replies",
       "Replies that said when the next call may be made.",
       0, 0, 0, 0 },
 
@@ -141,9 +141,9 @@ ngx_http_retry_chain_status_row_t  ngx_http_retry_chain_status_table[] = {
       1, 0, 0, 0 },
 
     { NGX_HTTP_RETRY_CHAIN_STATUS_STEP, NGX_HTTP_RETRY_CHAIN_STATUS_GAUGE,
-      offsetof(ngx_http_retry_chain_status_step_t, probing),
+      offsetof(ngx_http_retry_chain_status_step_t, half_open),
       1, NULL, NULL,
-      "probing", "probing",
+      "half_open", "half_open",
       "1 while one call finds out whether a limit has ended.",
       0, 0, 0, 0 },
 

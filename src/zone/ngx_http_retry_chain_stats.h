@@ -83,7 +83,7 @@ typedef struct {
     ngx_atomic_t    attempts;
     ngx_atomic_t    replies[NGX_HTTP_RETRY_CHAIN_CLASSES];
     ngx_atomic_t    failures[NGX_HTTP_RETRY_CHAIN_FAILURES];
-    ngx_atomic_t    hints;           /* replies that said when */
+    ngx_atomic_t    limit_replies;   /* replies that said when */
     ngx_atomic_t    bytes;           /* received */
     ngx_atomic_t    foreseen;        /* attempts of dry runs */
 

@@ -7,7 +7,7 @@
 # nginx as installed. The locations of a proxy:
 #
 #   /ok        no failure
-#   /fail      429 from the first way out, 200 from the second
+#   /fail      429 from the first upstream, 200 from the second
 #   /big       a large reply, buffered in memory only: temporary files would
 #              measure the disk; but in Lua, where a capture stands still
 #              without them

@@ -394,7 +394,7 @@ sub goals {
     for my $row (map { ("hints$_", "rotate$_") } '', '_4', '_4_kill') {
         my $most = $row =~ /_4/ ? 1 : 0;
 
-        goal('one refused call per way out and limit period'
+        goal('one refused call per upstream and limit period'
              . ($most ? ', within 1 % of the calls' : ''),
              'load', $row,
              sub {

@@ -7,7 +7,7 @@
 # from each of three addresses; an address that exceeds it is blocked for 2 s.
 # In the form "ends" the block simply ends, in the form "renews" each call
 # during it starts it anew. The load (poisson.c) is open: it does not wait for
-# replies. Each cell of the table is an nginx with ways out, a vendor and a load
+# replies. Each cell of the table is an nginx with upstreams, a vendor and a load
 # of its own; those of one load run at the same time, with the same arrivals.
 # All is on the loopback interface and in a temporary directory.
 #
@@ -39,7 +39,7 @@ nginx=${TEST_NGINX_BINARY:-nginx}
 build=${TEST_NGINX_LOAD_MODULES-$root/build/ngx_http_retry_chain_module.so}
 
 # at 70 a second the best possible p99 of these arrivals is 2.39 s; 2.63 s if
-# the ways out are taken in a fixed order: full buckets then idle at first
+# the upstreams are taken in a fixed order: full buckets then idle at first
 
 seed=${BENCH_SEED:-3}
 

@@ -1,9 +1,9 @@
 # The configurations of the simulation, read by limits.sh.
 #
-#   write_egress FILE VENDOR PORT1 PORT2 PORT3      the three ways out
+#   write_egress FILE VENDOR PORT1 PORT2 PORT3      the three upstreams
 #   write_front VARIANT WORKERS FILE TIMEOUT PORT PORT1 PORT2 PORT3
 #
-# A way out is a proxy that calls the vendor from an address of its own. It is
+# An upstream is a proxy that calls the vendor from an address of its own. It is
 # another nginx than the front, so that a worker of the front can be killed.
 # TIMEOUT is the deadline of a run, or off.
 #
@@ -94,7 +94,7 @@ write_egress()
         for port in "$@"; do
             n=$((n + 1))
 
-            # a kept connection has the address of the way out that opened it
+            # a kept connection has the address of the upstream that opened it
 
             write_group "vendor$n" "$vendor"
 
@@ -151,7 +151,7 @@ END
 }
 
 
-# the loop that operators write: all ways out in turn, twice, with a wait
+# the loop that operators write: all upstreams in turn, twice, with a wait
 # before each but the first
 
 location_lua_loop()
@@ -194,7 +194,7 @@ END
 }
 
 
-# a pacer that knows the rate: the way out that is free first, 50 ms for a call,
+# a pacer that knows the rate: the upstream that is free first, 50 ms for a call,
 # no burst
 
 location_lua_pacer()
@@ -286,7 +286,7 @@ write_front()
         echo "http {"
         write_http
 
-        # otherwise a 429 takes a way out of use for 10 s, and most requests get
+        # otherwise a 429 takes an upstream of use for 10 s, and most requests get
         # 502. the weights are an order: "backup" knows only two levels
 
         case $variant in

@@ -5,7 +5,7 @@
 #
 #   line.pl [COUNT]           20000 by default
 #
-# The only way out is limited for ten seconds when the requests come, as streams
+# The only upstream is limited for ten seconds when the requests come, as streams
 # of HTTP/2, so that they need no open file each.  They wait, and then leave at
 # 2000 a second.  The CPU time is that of the worker for three seconds in which
 # all of them wait, beside that of the same worker without a request.

@@ -2,7 +2,7 @@
 //
 //   node status.mjs http://CHAINS http://NOTHING
 //
-// The first address is an nginx with chains, whose ways out answer what a
+// The first address is an nginx with chains, whose upstreams answer what a
 // request says; the second one is without any.  Says TAP.
 
 import http from 'node:http';
@@ -50,7 +50,7 @@ async function until(condition, seconds = 5) {
     }
 }
 
-// a request; the ways out are told what to answer
+// a request; the upstreams are told what to answer
 
 function ask(path, say = {}, more = {}) {
     const headers = { ...more.headers };
@@ -681,7 +681,7 @@ await page.route('**/*format=json*', async route => {
 
     plan.steps.push({ name: 'b', wait: 90, timeout: 2 });
     all.chains = all.chains.filter(c => c.name !== 'server /dry/');
-    find(find(all.zones, 'v').steps, 'a').probing = 1;
+    find(find(all.zones, 'v').steps, 'a').half_open = 1;
     await route.fulfill({ response: reply, json: all });
 });
 
@@ -690,7 +690,7 @@ ok(await until(async () => await v.locator('[data-node]').count() === 4),
 is([await v.getAttribute('open'), await chain(page, '/dry/').count(),
     await v.getByText('wait 1 min 30 s').count()], ['', 0, 1],
    'it stays unfolded; one that is gone is gone');
-is(await v.locator('[data-node="0"] .state').textContent(), 'probing',
+is(await v.locator('[data-node="0"] .state').textContent(), 'half-open',
    'a step that is being tried');
 await page.unroute('**/*format=json*');
 ok(await until(async () => await v.locator('[data-node]').count() === 3

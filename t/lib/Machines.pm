@@ -1,13 +1,13 @@
 package Machines;
 
-# State machines and what the ways out do, at random.
+# State machines and what the upstreams do, at random.
 #
 #   my $machines = Machines->new($seed);
 #   my ($machine, $script) = $machines->next();
 #
 # A machine has one to six Tasks.  What follows a Task, up to another one or the
 # end, is a tree of its own: so each path in a Choice has one meaning.  A script
-# has a list of outcomes for each way out, of which the last one goes on for
+# has a list of outcomes for each upstream, of which the last one goes on for
 # ever:
 #
 #   { status => 200, headers => { ... }, json => '{"a":1}' }      or text; these
@@ -92,7 +92,7 @@ sub next {
     $self->{entries} = {};
     $self->{tasks} = @ways;
 
-    # a way out may be that of several Tasks
+    # an upstream may be that of several Tasks
 
     $self->{way} = [map { chance(10) ? one(@ways) : $_ } @ways];
 
@@ -325,7 +325,7 @@ sub onward {
 
     $fail{Error} = one('Vendor.Failed', 'Late', "\x{e9} \"quoted\"")
         if chance(90);
-    $fail{Cause} = one('no way out is left', "it\nwas \\ too much", '')
+    $fail{Cause} = one('no upstream is left', "it\nwas \\ too much", '')
         if chance(80);
 
     return $self->add('Fail', %fail);

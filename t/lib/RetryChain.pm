@@ -1,6 +1,6 @@
 package RetryChain;
 
-# What the Test::Nginx files of this module share: ways out and a vendor with a
+# What the Test::Nginx files of this module share: upstreams and a vendor with a
 # script, the log lines that prove the order of events, and the checks that
 # every block gets.  It adds these sections to a block:
 #
@@ -170,7 +170,7 @@ sub place {
 }
 
 
-# ways out that accept no connection, or accept it and say nothing; they are
+# upstreams that accept no connection, or accept it and say nothing; they are
 # made when a block needs them first
 
 sub open_sockets {

@@ -1,6 +1,6 @@
 package Ways;
 
-# Ways out for the tests of real retries: one process plays them all, each on
+# Upstreams for the tests of real retries: one process plays them all, each on
 # a unix socket of its own.
 #
 #   ways(limited => sub { reply(429, "slow down\n") },

@@ -87,7 +87,7 @@ function tick()
 
 // ---- what README says of the differences ------------------------------------
 
-// Here one failure of a way out may have several names, there an error has
+// Here one failure of an upstream may have several names, there an error has
 // one.  So a name stands for the errors that are thrown below and that README
 // lists for it.
 
@@ -241,7 +241,7 @@ function parsed(json)
 }
 
 
-// the way out of a Task, and the result that it makes of a reply
+// the upstream of a Task, and the result that it makes of a reply
 
 function target({ Resource, Parameters: args })
 {

@@ -312,7 +312,7 @@ send 12 "http://$front/v1/broken"
 show 12 "GET  /v1/broken" code=503 steps="proxy1 proxy2 proxy3" \
      statuses="503 503 503" result=exhausted
 
-title "A vendor that is broken for proxy1, a way out that is down"
+title "A vendor that is broken for proxy1, an upstream that is down"
 send 13 "http://$front/v1/flaky"
 show 13 "GET  /v1/flaky" code=200 steps="proxy1 proxy2" statuses="502 200" \
      result=success

@@ -1,6 +1,6 @@
 package Ways::Limits;
 
-# Ways out with limits, for the tests of slots: an nginx with a place for each
+# Upstreams with limits, for the tests of slots: an nginx with a place for each
 # case, and ways "a" to "d" that answer what the client tells them to.
 #
 #   place('hint', 'retry_chain a b;');      location /hint/, in a zone "hint"
