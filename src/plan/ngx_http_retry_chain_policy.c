@@ -28,6 +28,10 @@ static ngx_int_t ngx_http_retry_chain_decide_same(
     const ngx_http_retry_chain_limits_t *limits,
     const ngx_http_retry_chain_outcome_t *outcome, ngx_msec_int_t left,
     uint32_t random, ngx_http_retry_chain_verdict_t *verdict);
+static ngx_uint_t ngx_http_retry_chain_turns(
+    const ngx_http_retry_chain_plan_t *plan);
+static ngx_uint_t ngx_http_retry_chain_place_step(
+    const ngx_http_retry_chain_place_t *place, ngx_uint_t turns, ngx_uint_t k);
 static ngx_uint_t ngx_http_retry_chain_repeatable(
     const ngx_http_retry_chain_plan_t *plan,
     const ngx_http_retry_chain_outcome_t *outcome);
@@ -243,7 +247,19 @@ ngx_http_retry_chain_decide_same(const ngx_http_retry_chain_plan_t *plan,
 
 
 ngx_uint_t
-ngx_http_retry_chain_addresses(const ngx_http_retry_chain_plan_t *plan)
+ngx_http_retry_chain_place_first(const ngx_http_retry_chain_plan_t *plan,
+    ngx_uint_t n)
+{
+    ngx_uint_t  turns;
+
+    turns = ngx_http_retry_chain_turns(plan);
+
+    return turns ? n % turns : 0;
+}
+
+
+static ngx_uint_t
+ngx_http_retry_chain_turns(const ngx_http_retry_chain_plan_t *plan)
 {
     ngx_uint_t  n;
 
@@ -255,13 +271,62 @@ ngx_http_retry_chain_addresses(const ngx_http_retry_chain_plan_t *plan)
 }
 
 
+/* the "k"-th step in the order of a run, with "turns" of its plan */
+
+static ngx_uint_t
+ngx_http_retry_chain_place_step(const ngx_http_retry_chain_place_t *place,
+    ngx_uint_t turns, ngx_uint_t k)
+{
+    return k < turns ? (place->first + k) % turns : k;
+}
+
+
+ngx_uint_t
+ngx_http_retry_chain_skips(const ngx_http_retry_chain_plan_t *plan,
+    const ngx_http_retry_chain_place_t *place,
+    const ngx_http_retry_chain_limits_t *limits,
+    const ngx_http_retry_chain_verdict_t *verdict)
+{
+    ngx_uint_t  i, k, turns, skips;
+
+    if (!verdict->retry || verdict->same
+        || verdict->reason == NGX_HTTP_RETRY_CHAIN_REASON_RETRY_AFTER
+        || verdict->reason == NGX_HTTP_RETRY_CHAIN_REASON_RATE)
+    {
+        /* a run that waits for a limited step has passed over none */
+
+        return 0;
+    }
+
+    turns = ngx_http_retry_chain_turns(plan);
+    skips = 0;
+
+    for (k = 0; k < plan->nsteps; k++) {
+
+        i = ngx_http_retry_chain_place_step(place, turns, k);
+
+        if (i == verdict->step) {
+            break;
+        }
+
+        if (!(place->used & ((uint32_t) 1 << i))
+            && limits->delay[i] > verdict->delay)
+        {
+            skips++;
+        }
+    }
+
+    return skips;
+}
+
+
 void
 ngx_http_retry_chain_pick(const ngx_http_retry_chain_plan_t *plan,
     const ngx_http_retry_chain_place_t *place,
     const ngx_http_retry_chain_limits_t *limits, ngx_msec_t wait,
     ngx_msec_int_t left, ngx_http_retry_chain_verdict_t *verdict)
 {
-    ngx_uint_t  i, k, n, best, limited, free;
+    ngx_uint_t  i, k, turns, best, limited, free;
 
     if (plan->states) {
         ngx_http_retry_chain_pick_states(plan, place, limits, wait, left,
@@ -276,7 +341,7 @@ ngx_http_retry_chain_pick(const ngx_http_retry_chain_plan_t *plan,
                                     : NGX_HTTP_RETRY_CHAIN_REASON_FIRST;
     verdict->result = NGX_HTTP_RETRY_CHAIN_EXHAUSTED;
 
-    n = ngx_http_retry_chain_addresses(plan);
+    turns = ngx_http_retry_chain_turns(plan);
 
     best = NGX_HTTP_RETRY_CHAIN_MAX_STEPS;
     limited = 0;
@@ -284,7 +349,7 @@ ngx_http_retry_chain_pick(const ngx_http_retry_chain_plan_t *plan,
 
     for (k = 0; k < plan->nsteps; k++) {
 
-        i = k < n ? (place->first + k) % n : k;
+        i = ngx_http_retry_chain_place_step(place, turns, k);
 
         if (place->used & ((uint32_t) 1 << i)) {
             continue;

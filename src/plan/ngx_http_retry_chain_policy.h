@@ -126,9 +126,18 @@ ngx_int_t ngx_http_retry_chain_decide(const ngx_http_retry_chain_plan_t *plan,
     const ngx_http_retry_chain_reply_t *reply, ngx_msec_int_t left,
     uint32_t random, ngx_http_retry_chain_verdict_t *verdict);
 
-/* steps that take turns; an @location, and what follows it, is a last resort */
-ngx_uint_t ngx_http_retry_chain_addresses(
-    const ngx_http_retry_chain_plan_t *plan);
+/*
+ * The step with which the "n"-th run of a rotation begins.  Steps with an
+ * address take turns; an @location, and what follows it, is a last resort.
+ */
+ngx_uint_t ngx_http_retry_chain_place_first(
+    const ngx_http_retry_chain_plan_t *plan, ngx_uint_t n);
+
+/* how many limited steps the verdict of pick() or decide() has passed over */
+ngx_uint_t ngx_http_retry_chain_skips(const ngx_http_retry_chain_plan_t *plan,
+    const ngx_http_retry_chain_place_t *place,
+    const ngx_http_retry_chain_limits_t *limits,
+    const ngx_http_retry_chain_verdict_t *verdict);
 
 /*
  * Picks a step that was not used yet: the first one that is free after "wait",

@@ -54,38 +54,13 @@ ngx_http_retry_chain_run_stats_skips(ngx_http_retry_chain_run_t *run,
     const ngx_http_retry_chain_limits_t *limits,
     const ngx_http_retry_chain_verdict_t *verdict)
 {
-    ngx_uint_t                           i, k, n, skips;
+    ngx_uint_t                           skips;
     ngx_http_retry_chain_plan_t         *plan;
     ngx_http_retry_chain_chain_stats_t  *count;
 
     plan = run->plan;
 
-    if (!verdict->retry || verdict->same
-        || verdict->reason == NGX_HTTP_RETRY_CHAIN_REASON_RETRY_AFTER
-        || verdict->reason == NGX_HTTP_RETRY_CHAIN_REASON_RATE)
-    {
-        /* one that waits for a limited step has passed over none */
-
-        return;
-    }
-
-    n = ngx_http_retry_chain_addresses(plan);
-    skips = 0;
-
-    for (k = 0; k < plan->nsteps; k++) {
-
-        i = k < n ? (run->place.first + k) % n : k;
-
-        if (i == verdict->step) {
-            break;
-        }
-
-        if (!(run->place.used & ((uint32_t) 1 << i))
-            && limits->delay[i] > verdict->delay)
-        {
-            skips++;
-        }
-    }
+    skips = ngx_http_retry_chain_skips(plan, &run->place, limits, verdict);
 
     if (skips) {
         count = plan->dry ? &plan->chain->node->foreseen

@@ -49,7 +49,7 @@ static ngx_http_retry_chain_limits_t  ngx_http_retry_chain_schedule_free;
 void
 ngx_http_retry_chain_schedule_first(ngx_http_retry_chain_run_t *run)
 {
-    ngx_uint_t                      i, n;
+    ngx_uint_t                      n;
     ngx_http_retry_chain_plan_t    *plan;
     ngx_http_retry_chain_zone_t    *zone;
     ngx_http_retry_chain_limits_t   limits;
@@ -63,13 +63,10 @@ ngx_http_retry_chain_schedule_first(ngx_http_retry_chain_run_t *run)
     }
 
     if (plan->rotate) {
-
-        n = ngx_http_retry_chain_addresses(plan);
-
-        i = zone ? ngx_atomic_fetch_add(&zone->sh->rotation, 1)
+        n = zone ? ngx_atomic_fetch_add(&zone->sh->rotation, 1)
                  : run->conf->notes->rotation++;
 
-        run->place.first = n ? i % n : 0;
+        run->place.first = ngx_http_retry_chain_place_first(plan, n);
     }
 
     run->decided = ngx_current_msec;
