@@ -8,6 +8,7 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 #include "ngx_http_retry_chain_queue.h"
+#include "ngx_http_retry_chain_schedule.h"
 #include "ngx_http_retry_chain_zone.h"
 
 
@@ -372,7 +373,7 @@ ngx_http_retry_chain_queue_wake(ngx_http_retry_chain_run_t *run)
 
     ngx_http_set_log_request(c->log, run->request);
 
-    run->wake(run);
+    ngx_http_retry_chain_schedule_wake(run);
 
     ngx_http_run_posted_requests(c);
 }

@@ -29,7 +29,6 @@
 static void ngx_http_retry_chain_run_write_handler(ngx_http_request_t *r);
 static void ngx_http_retry_chain_run_event_handler(ngx_event_t *ev);
 
-static void ngx_http_retry_chain_run_attempt(ngx_http_retry_chain_run_t *run);
 static ngx_int_t ngx_http_retry_chain_run_judge(
     ngx_http_retry_chain_attempt_t *at, ngx_str_t *body);
 static void ngx_http_retry_chain_run_ended(ngx_http_retry_chain_run_t *run);
@@ -108,7 +107,6 @@ ngx_http_retry_chain_run_begin(ngx_http_request_t *r)
     run = ngx_http_retry_chain_run_get(r);
 
     run->start = ngx_current_msec;
-    run->go = ngx_http_retry_chain_run_attempt;
 
     if (run->plan->timeout) {
         run->deadline = (uint64_t) (run->start + run->plan->timeout) * 1000;
@@ -220,7 +218,7 @@ ngx_http_retry_chain_run_event_handler(ngx_event_t *ev)
 }
 
 
-static void
+void
 ngx_http_retry_chain_run_attempt(ngx_http_retry_chain_run_t *run)
 {
     ngx_msec_t                       timer;

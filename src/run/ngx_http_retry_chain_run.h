@@ -56,9 +56,6 @@ typedef struct {
 
 typedef struct ngx_http_retry_chain_run_s  ngx_http_retry_chain_run_t;
 
-typedef void (*ngx_http_retry_chain_run_pt)(ngx_http_retry_chain_run_t *run);
-
-
 struct ngx_http_retry_chain_run_s {
     ngx_http_request_t                 *request;  /* the main one */
     ngx_http_retry_chain_loc_conf_t    *conf;
@@ -85,12 +82,8 @@ struct ngx_http_retry_chain_run_s {
     ngx_http_retry_chain_queue_t       *queue;
     ngx_http_retry_chain_ticket_t       ticket;
     ngx_queue_t                         link;
-    ngx_http_retry_chain_run_pt         wake;     /* it is due */
     uint64_t                            deadline; /* us, 0: none */
     uint64_t                           *told;     /* hints without a zone */
-
-    /* makes the next attempt */
-    ngx_http_retry_chain_run_pt         go;
 
     /* fires at the end of a wait, a timeout or a discarded body's time */
     ngx_event_t                         event;

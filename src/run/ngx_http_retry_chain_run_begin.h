@@ -27,5 +27,8 @@ ngx_http_retry_chain_run_t *ngx_http_retry_chain_run_get(ngx_http_request_t *r);
 /* makes the first attempt, once the request body has been read */
 void ngx_http_retry_chain_run_begin(ngx_http_request_t *r);
 
+/* makes an attempt at the step where the run is; the request may be gone then */
+void ngx_http_retry_chain_run_attempt(ngx_http_retry_chain_run_t *run);
+
 
 #endif /* _NGX_HTTP_RETRY_CHAIN_RUN_BEGIN_H_INCLUDED_ */

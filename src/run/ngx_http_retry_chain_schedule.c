@@ -15,6 +15,7 @@
 #include "ngx_http_retry_chain_error_body.h"
 #include "ngx_http_retry_chain_queue.h"
 #include "ngx_http_retry_chain_limits.h"
+#include "ngx_http_retry_chain_run_begin.h"
 #include "ngx_http_retry_chain_run_stats.h"
 #include "ngx_http_retry_chain_zone.h"
 
@@ -455,8 +456,6 @@ ngx_http_retry_chain_schedule_wait(ngx_http_retry_chain_run_t *run,
         return;
     }
 
-    run->wake = ngx_http_retry_chain_schedule_wake;
-
     ngx_http_retry_chain_queue_add(run);
 }
 
@@ -511,7 +510,7 @@ ngx_http_retry_chain_schedule_start(ngx_http_retry_chain_run_t *run)
 
     ngx_http_retry_chain_place_move(&run->place, &run->verdict);
 
-    run->go(run);
+    ngx_http_retry_chain_run_attempt(run);
 }
 
 
