@@ -8,9 +8,8 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 #include "ngx_http_retry_chain_trail.h"
-#include "ngx_http_retry_chain_passthrough.h"
+#include "ngx_http_retry_chain_run.h"
 #include "ngx_http_retry_chain_header.h"
-#include "ngx_http_retry_chain_run_begin.h"
 #include "ngx_http_retry_chain_json_writer.h"
 
 

@@ -12,9 +12,7 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 #include <ngx_http.h>
-#include "ngx_http_retry_chain_passthrough.h"
-#include "ngx_http_retry_chain_run_begin.h"
-#include "ngx_http_retry_chain_limits.h"
+#include "ngx_http_retry_chain_run.h"
 #include "ngx_http_retry_chain_trail.h"
 #include "ngx_http_retry_chain_variables.h"
 

@@ -4,10 +4,16 @@
  */
 
 
+/*
+ * The bodies of answers that nobody has sent: a Fail of a machine, and errors
+ * of the module or of nginx with retry_chain_error_json.
+ */
+
+
 #include <ngx_config.h>
 #include <ngx_core.h>
 #include <ngx_http.h>
-#include "ngx_http_retry_chain_error_body.h"
+#include "ngx_http_retry_chain_run.h"
 #include "ngx_http_retry_chain_json_writer.h"
 
 

@@ -4,13 +4,16 @@
  */
 
 
+/*
+ * The end of a run and what the client gets of it.
+ */
+
+
 #include <ngx_config.h>
 #include <ngx_core.h>
 #include <ngx_http.h>
-#include "ngx_http_retry_chain_finish.h"
+#include "ngx_http_retry_chain_run.h"
 #include "ngx_http_retry_chain_relay_headers.h"
-#include "ngx_http_retry_chain_error_body.h"
-#include "ngx_http_retry_chain_limits.h"
 
 
 static ngx_int_t ngx_http_retry_chain_finish_end(

@@ -4,12 +4,15 @@
  */
 
 
+/*
+ * The way in: which requests take part in a chain.
+ */
+
+
 #include <ngx_config.h>
 #include <ngx_core.h>
 #include <ngx_http.h>
-#include "ngx_http_retry_chain_handler.h"
-#include "ngx_http_retry_chain_passthrough.h"
-#include "ngx_http_retry_chain_run_begin.h"
+#include "ngx_http_retry_chain_run.h"
 
 
 static ngx_uint_t ngx_http_retry_chain_bypass(

@@ -4,13 +4,19 @@
  */
 
 
+/*
+ * A run and the limiters of its upstreams: when they are free, what is
+ * reserved, and what a reply says about them.  Without a zone that acts within
+ * the run.
+ */
+
+
 #include <ngx_config.h>
 #include <ngx_core.h>
 #include <ngx_http.h>
-#include "ngx_http_retry_chain_limits.h"
+#include "ngx_http_retry_chain_run.h"
 #include "ngx_http_retry_chain_header.h"
 #include "ngx_http_retry_chain_ratelimit.h"
-#include "ngx_http_retry_chain_queue.h"
 #include "ngx_http_retry_chain_zone.h"
 
 

@@ -4,14 +4,19 @@
  */
 
 
+/*
+ * Runs whose plan leaves nothing to decide: one attempt, whatever it gives, and
+ * no time limit or limiter.  There is nothing to discard, so the location's own
+ * handler answers on the main request, exactly as without a chain; what has
+ * come of it is read from the request.  So is a dry run, whose log tells what
+ * the plan would have made of it; limiters are read, not written.
+ */
+
+
 #include <ngx_config.h>
 #include <ngx_core.h>
 #include <ngx_http.h>
-#include "ngx_http_retry_chain_passthrough.h"
-#include "ngx_http_retry_chain_run_begin.h"
-#include "ngx_http_retry_chain_limits.h"
-#include "ngx_http_retry_chain_run_stats.h"
-#include "ngx_http_retry_chain_schedule.h"
+#include "ngx_http_retry_chain_run.h"
 #include "ngx_http_retry_chain_zone.h"
 
 

@@ -4,11 +4,17 @@
  */
 
 
+/*
+ * Runs that wait for their tickets.  Each worker has a queue of its own for
+ * each upstream, in the order of tickets and with one timer for all: a run that
+ * waits costs neither a timer nor time.
+ */
+
+
 #include <ngx_config.h>
 #include <ngx_core.h>
 #include <ngx_http.h>
-#include "ngx_http_retry_chain_queue.h"
-#include "ngx_http_retry_chain_schedule.h"
+#include "ngx_http_retry_chain_run.h"
 #include "ngx_http_retry_chain_zone.h"
 
 

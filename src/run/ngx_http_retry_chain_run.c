@@ -4,17 +4,18 @@
  */
 
 
+/*
+ * A run from its first attempt to the end of the last one: the events that
+ * drive it.
+ */
+
+
 #include <ngx_config.h>
 #include <ngx_core.h>
 #include <ngx_http.h>
-#include "ngx_http_retry_chain_run_begin.h"
-#include "ngx_http_retry_chain_finish.h"
+#include "ngx_http_retry_chain_run.h"
 #include "ngx_http_retry_chain_body_buffer.h"
 #include "ngx_http_retry_chain_relay_headers.h"
-#include "ngx_http_retry_chain_queue.h"
-#include "ngx_http_retry_chain_limits.h"
-#include "ngx_http_retry_chain_run_stats.h"
-#include "ngx_http_retry_chain_schedule.h"
 
 
 /* a discarded body is read for this long, or for as long as the wait is */

@@ -5,8 +5,9 @@
 
 
 /*
- * A run as data: its state, the attempts that it has made and the lines about
- * them in the error log.  It lies in the pool of the main request.
+ * A run: one client request going through a plan, attempt by attempt.  It lies
+ * in the pool of the main request and holds one reference to it.  What the
+ * files of this room export comes in the order in which a request meets it.
  */
 
 
@@ -17,6 +18,7 @@
 #include "ngx_http_retry_chain.h"
 #include "ngx_http_retry_chain_policy.h"
 #include "ngx_http_retry_chain_attempt.h"
+#include "ngx_http_retry_chain_zone.h"
 
 
 typedef enum {
@@ -104,6 +106,199 @@ struct ngx_http_retry_chain_run_s {
     unsigned                            used:1;   /* $retry_chain_upstream */
 };
 
+
+/* handler.c */
+
+/* the PRECONTENT phase */
+ngx_int_t ngx_http_retry_chain_phase_handler(ngx_http_request_t *r);
+
+
+/* run.c */
+
+/* NULL if there is no memory */
+ngx_http_retry_chain_run_t *ngx_http_retry_chain_run_create(
+    ngx_http_request_t *r);
+
+/* the run of the main request, or NULL */
+ngx_http_retry_chain_run_t *ngx_http_retry_chain_run_get(ngx_http_request_t *r);
+
+/* makes the first attempt, once the request body has been read */
+void ngx_http_retry_chain_run_begin(ngx_http_request_t *r);
+
+/* makes an attempt at the step where the run is */
+void ngx_http_retry_chain_run_attempt(ngx_http_retry_chain_run_t *run);
+
+
+/* schedule.c */
+
+/* the first attempt */
+void ngx_http_retry_chain_schedule_first(ngx_http_retry_chain_run_t *run);
+
+/* the verdict on an attempt; what it needs for the next one is reserved */
+void ngx_http_retry_chain_schedule_judge(ngx_http_retry_chain_run_t *run,
+    ngx_http_retry_chain_attempt_t *at, ngx_str_t *body);
+
+/* 1 if what becomes of the reply depends on its body */
+ngx_uint_t ngx_http_retry_chain_schedule_pending(
+    ngx_http_retry_chain_run_t *run, ngx_http_retry_chain_attempt_t *at);
+
+/* the attempt has been discarded */
+void ngx_http_retry_chain_schedule_next(ngx_http_retry_chain_run_t *run);
+
+/* a wait is over */
+void ngx_http_retry_chain_schedule_wake(ngx_http_retry_chain_run_t *run);
+
+/* whether the request may be repeated */
+void ngx_http_retry_chain_schedule_safety(ngx_http_request_t *r,
+    ngx_http_retry_chain_outcome_t *outcome);
+
+/* a client that goes away, or has gone, ends the request "r" */
+ngx_int_t ngx_http_retry_chain_schedule_watch(ngx_http_request_t *r);
+
+
+/* limits.c */
+
+/* when each upstream of the plan is free */
+void ngx_http_retry_chain_limits_survey(ngx_http_retry_chain_run_t *run,
+    ngx_http_retry_chain_limits_t *limits);
+
+/* takes a ticket for an attempt at the step; returns the ms until it is due */
+ngx_msec_t ngx_http_retry_chain_limits_reserve(ngx_http_retry_chain_run_t *run,
+    ngx_uint_t step);
+
+/* the ms until the ticket of the run lets it pass, at the least */
+ngx_msec_t ngx_http_retry_chain_limits_gate(ngx_http_retry_chain_run_t *run);
+
+/* the ticket is not needed */
+void ngx_http_retry_chain_limits_release(ngx_http_retry_chain_run_t *run);
+
+/*
+ * An attempt has an outcome: its calls are charged, and a hint or an accepted
+ * call moves the limiter.  Runs that wait there may be due earlier.
+ */
+void ngx_http_retry_chain_limits_outcome(ngx_http_retry_chain_run_t *run,
+    ngx_http_retry_chain_attempt_t *at);
+
+/* what a hint in the reply of a dry run would make of the limits */
+void ngx_http_retry_chain_limits_foresee(ngx_http_retry_chain_run_t *run,
+    ngx_http_retry_chain_outcome_t *outcome,
+    ngx_http_retry_chain_limits_t *limits);
+
+/* the ms until some upstream is free, 0 if one is not limited now */
+ngx_msec_t ngx_http_retry_chain_limits_soonest(ngx_http_retry_chain_run_t *run);
+
+/* the pace of the upstream where the run is, 0 if it has none */
+ngx_uint_t ngx_http_retry_chain_limits_rate(ngx_http_retry_chain_run_t *run);
+
+/*
+ * If a run fails and all upstreams are limited, Retry-After among the headers
+ * of the request becomes the time when the first one is free; NGX_ERROR if
+ * there is no memory.
+ */
+ngx_int_t ngx_http_retry_chain_limits_retry_after(
+    ngx_http_retry_chain_run_t *run, ngx_http_request_t *r);
+
+
+/* queue.c */
+
+/* the run has a ticket; it is woken when that is due, or too late for it */
+void ngx_http_retry_chain_queue_add(ngx_http_retry_chain_run_t *run);
+
+/* the run waits, in the queue or not: it counts */
+void ngx_http_retry_chain_queue_count(ngx_http_retry_chain_run_t *run);
+
+/* 1 if another run may wait */
+ngx_uint_t ngx_http_retry_chain_queue_room(ngx_http_retry_chain_run_t *run);
+
+/* the run does not wait any more */
+void ngx_http_retry_chain_queue_leave(ngx_http_retry_chain_run_t *run);
+
+/* likewise, but it has no use for its ticket: it gets the last of the line */
+void ngx_http_retry_chain_queue_quit(ngx_http_retry_chain_run_t *run);
+
+/* the limiter has been moved: its line is looked at soon */
+void ngx_http_retry_chain_queue_update(ngx_http_retry_chain_queue_t *queue);
+
+
+/* upstream_states.c */
+
+/*
+ * Copies the states of the run's attempt to the pool of the main request and
+ * frees the attempt, at once or with the main request.  NGX_ERROR if there is
+ * no memory.
+ */
+ngx_int_t ngx_http_retry_chain_upstream_states_keep(
+    ngx_http_retry_chain_run_t *run);
+
+
+/* finish.c */
+
+/*
+ * The last attempt has ended, with or without a reply: so does the request.
+ * Called from the write handler of the main request, which may be gone
+ * afterwards.
+ */
+void ngx_http_retry_chain_finish_request(ngx_http_retry_chain_run_t *run);
+
+/* the one end of a run, whatever it was; the request goes on */
+void ngx_http_retry_chain_finish(ngx_http_retry_chain_run_t *run,
+    ngx_http_retry_chain_result_e result);
+
+
+/* error_body.c */
+
+/*
+ * Answers with {"statusCode":502,"error":"...","attempts":[...]}, and returns
+ * what the main request is to be finalized with: "rc" where that is for nginx
+ * to answer, with its own page or an error_page.
+ */
+ngx_int_t ngx_http_retry_chain_error_body_error(ngx_http_retry_chain_run_t *run,
+    ngx_int_t rc);
+
+/* answers with {"Error":"...","Cause":"..."} of the Fail of the verdict */
+ngx_int_t ngx_http_retry_chain_error_body_fail(ngx_http_retry_chain_run_t *run);
+
+
+/* passthrough.c */
+
+/* 1 if the plan leaves nothing to decide */
+ngx_uint_t ngx_http_retry_chain_passthrough_plan(
+    ngx_http_retry_chain_plan_t *plan);
+
+/* the handler of the location is about to run */
+void ngx_http_retry_chain_passthrough_begin(ngx_http_retry_chain_run_t *run);
+
+/* notes the outcome, as far as it is known by now */
+void ngx_http_retry_chain_passthrough_note(ngx_http_retry_chain_run_t *run);
+
+/* the LOG phase */
+ngx_int_t ngx_http_retry_chain_passthrough_log_handler(ngx_http_request_t *r);
+
+
+/* run_stats.c, for runs with a zone only but for run_stats_stop() */
+
+/* an attempt is in flight, and is no more */
+void ngx_http_retry_chain_run_stats_start(ngx_http_retry_chain_run_t *run);
+
+#define ngx_http_retry_chain_run_stats_stop(run)                              \
+    if ((run)->in_flight) {                                                   \
+        --*(run)->in_flight;                                                  \
+        (run)->in_flight = NULL;                                              \
+    }
+
+/* the limited steps that the verdict passes over; "limits" as it saw them */
+void ngx_http_retry_chain_run_stats_skips(ngx_http_retry_chain_run_t *run,
+    const ngx_http_retry_chain_limits_t *limits,
+    const ngx_http_retry_chain_verdict_t *verdict);
+
+/* attempts that have been recorded since the last time */
+void ngx_http_retry_chain_run_stats_attempts(ngx_http_retry_chain_run_t *run);
+
+/* the run has ended and the client has been answered */
+void ngx_http_retry_chain_run_stats_run(ngx_http_retry_chain_run_t *run);
+
+
+/* run_log.c */
 
 /* the event of the run fires after so many ms, not before */
 void ngx_http_retry_chain_run_timer(ngx_http_retry_chain_run_t *run,

@@ -4,6 +4,11 @@
  */
 
 
+/*
+ * The attempts of a run, and the lines about them in the error log.
+ */
+
+
 #include <ngx_config.h>
 #include <ngx_core.h>
 #include <ngx_http.h>

@@ -4,10 +4,16 @@
  */
 
 
+/*
+ * What is written into the zone about a run: counters while it goes on, and at
+ * its end an entry of the history.
+ */
+
+
 #include <ngx_config.h>
 #include <ngx_core.h>
 #include <ngx_http.h>
-#include "ngx_http_retry_chain_run_stats.h"
+#include "ngx_http_retry_chain_run.h"
 #include "ngx_http_retry_chain_zone.h"
 
 

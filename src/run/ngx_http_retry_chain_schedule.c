@@ -4,19 +4,17 @@
  */
 
 
+/*
+ * Where a run goes next: to an attempt, into a wait for one, or to its end.
+ */
+
+
 #include <ngx_config.h>
 #include <ngx_core.h>
 #include <ngx_http.h>
-#include "ngx_http_retry_chain_schedule.h"
-#include "ngx_http_retry_chain_finish.h"
+#include "ngx_http_retry_chain_run.h"
 #include "ngx_http_retry_chain_header.h"
 #include "ngx_http_retry_chain_json.h"
-#include "ngx_http_retry_chain_upstream_states.h"
-#include "ngx_http_retry_chain_error_body.h"
-#include "ngx_http_retry_chain_queue.h"
-#include "ngx_http_retry_chain_limits.h"
-#include "ngx_http_retry_chain_run_begin.h"
-#include "ngx_http_retry_chain_run_stats.h"
 #include "ngx_http_retry_chain_zone.h"
 
 

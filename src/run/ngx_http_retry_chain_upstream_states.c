@@ -4,10 +4,16 @@
  */
 
 
+/*
+ * What outlives a discarded attempt: the upstream states, which seed the next
+ * one so that $upstream_addr and the like show all of them.
+ */
+
+
 #include <ngx_config.h>
 #include <ngx_core.h>
 #include <ngx_http.h>
-#include "ngx_http_retry_chain_upstream_states.h"
+#include "ngx_http_retry_chain_run.h"
 
 
 static ngx_int_t ngx_http_retry_chain_upstream_states_peer(ngx_pool_t *pool,
