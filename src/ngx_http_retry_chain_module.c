@@ -9,14 +9,11 @@
 #include <ngx_http.h>
 #include "ngx_http_retry_chain.h"
 #include "ngx_http_retry_chain_conf.h"
-#include "ngx_http_retry_chain_merge.h"
 #include "ngx_http_retry_chain_policy.h"
 #include "ngx_http_retry_chain_attempt.h"
 #include "ngx_http_retry_chain_run.h"
-#include "ngx_http_retry_chain_relay.h"
 #include "ngx_http_retry_chain_status.h"
-#include "ngx_http_retry_chain_trail.h"
-#include "ngx_http_retry_chain_variables.h"
+#include "ngx_http_retry_chain_log.h"
 #include "ngx_http_retry_chain_zone.h"
 
 

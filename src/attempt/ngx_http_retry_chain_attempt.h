@@ -116,4 +116,60 @@ ngx_int_t ngx_http_retry_chain_attempt_done(ngx_http_request_t *sr, void *data,
 ngx_int_t ngx_http_retry_chain_attempt_phase_handler(ngx_http_request_t *sr);
 
 
+/* relay.c */
+
+/* called in postconfiguration */
+void ngx_http_retry_chain_relay_init(void);
+
+
+/* relay_headers.c */
+
+/* the header lines of the reply; NGX_ERROR if there is no memory */
+ngx_int_t ngx_http_retry_chain_relay_headers(ngx_http_request_t *r,
+    ngx_http_request_t *sr);
+
+/* status, length, type and flags of a reply whose header is relayed */
+void ngx_http_retry_chain_relay_reply(ngx_http_request_t *r,
+    ngx_http_request_t *sr);
+
+/* trailers, which come with the end of the body */
+ngx_int_t ngx_http_retry_chain_relay_trailers(ngx_http_request_t *r,
+    ngx_http_request_t *sr);
+
+/* $upstream_*, $proxy_host and the variables that the attempt has evaluated */
+void ngx_http_retry_chain_relay_state(ngx_http_request_t *r,
+    ngx_http_request_t *sr, ngx_http_retry_chain_target_t *target);
+
+
+/* body_buffer.c */
+
+struct ngx_http_retry_chain_body_buffer_s {
+    ngx_str_t                          body;        /* so far */
+    size_t                             size;        /* of its memory */
+    size_t                             max;         /* bytes, at most */
+    unsigned                           last:1;      /* the end has come */
+};
+
+
+/* 1 if the reply is one that may be held back; its header has come */
+ngx_uint_t ngx_http_retry_chain_body_buffer_wanted(ngx_http_request_t *sr,
+    size_t max);
+
+/* begins to hold a reply back; NGX_ERROR if there is no memory */
+ngx_int_t ngx_http_retry_chain_body_buffer_start(
+    ngx_http_retry_chain_attempt_t *at, size_t max);
+
+/*
+ * Takes a part of the body.  NGX_AGAIN: there is more to come; NGX_OK: that was
+ * all; NGX_DECLINED: it is too large, "in" is now the part that was not taken;
+ * NGX_ERROR: no memory, or a file could not be read.
+ */
+ngx_int_t ngx_http_retry_chain_body_buffer_add(
+    ngx_http_retry_chain_attempt_t *at, ngx_chain_t **in);
+
+/* what was held back as a link before "in"; NULL if there is no memory */
+ngx_chain_t *ngx_http_retry_chain_body_buffer_chain(
+    ngx_http_retry_chain_attempt_t *at, ngx_chain_t *in);
+
+
 #endif /* _NGX_HTTP_RETRY_CHAIN_ATTEMPT_H_INCLUDED_ */

@@ -4,10 +4,17 @@
  */
 
 
+/*
+ * A reply whose body decides is held back until its end.  That is done with
+ * JSON only, as RFC 8259 (application/json) and RFC 6839 (+json) name it, and
+ * not if it is encoded, a part, or larger than a configured size.
+ */
+
+
 #include <ngx_config.h>
 #include <ngx_core.h>
 #include <ngx_http.h>
-#include "ngx_http_retry_chain_body_buffer.h"
+#include "ngx_http_retry_chain_attempt.h"
 
 
 /* memory for a body of unknown length begins with this */

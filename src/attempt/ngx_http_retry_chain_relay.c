@@ -4,13 +4,17 @@
  */
 
 
+/*
+ * The filters at the very top of both chains: the reply of an attempt goes no
+ * further here.  It is discarded, or fed to the top of the main request's
+ * filters, which then work exactly once and as if it had proxied itself.
+ */
+
+
 #include <ngx_config.h>
 #include <ngx_core.h>
 #include <ngx_http.h>
-#include "ngx_http_retry_chain_relay.h"
 #include "ngx_http_retry_chain_attempt.h"
-#include "ngx_http_retry_chain_body_buffer.h"
-#include "ngx_http_retry_chain_relay_headers.h"
 
 
 /* a discarded body up to this size is read to its end */

@@ -4,10 +4,17 @@
  */
 
 
+/*
+ * What the attempt whose reply is the answer hands over to the main request:
+ * headers, flags, variables and upstream state.  All of it stays in the pool
+ * of the attempt, which therefore has to live as long as the main request.
+ */
+
+
 #include <ngx_config.h>
 #include <ngx_core.h>
 #include <ngx_http.h>
-#include "ngx_http_retry_chain_relay_headers.h"
+#include "ngx_http_retry_chain_attempt.h"
 
 
 static ngx_int_t ngx_http_retry_chain_relay_list(ngx_list_t *to,

@@ -75,4 +75,14 @@ ngx_int_t ngx_http_retry_chain_conf_step(ngx_conf_t *cf,
     ngx_http_retry_chain_step_t *params);
 
 
+/* merge.c */
+
+char *ngx_http_retry_chain_merge_conf(ngx_conf_t *cf, void *parent,
+    void *child);
+
+/* looks up the @locations of all plans; called in postconfiguration */
+ngx_int_t ngx_http_retry_chain_merge_check(ngx_conf_t *cf,
+    ngx_http_retry_chain_main_conf_t *rcmcf);
+
+
 #endif /* _NGX_HTTP_RETRY_CHAIN_CONF_H_INCLUDED_ */

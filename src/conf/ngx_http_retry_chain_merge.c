@@ -4,11 +4,16 @@
  */
 
 
+/*
+ * Makes the plan of each level from what is configured there and above.
+ */
+
+
 #include <ngx_config.h>
 #include <ngx_core.h>
 #include <ngx_http.h>
 #include "ngx_http_retry_chain.h"
-#include "ngx_http_retry_chain_merge.h"
+#include "ngx_http_retry_chain_conf.h"
 #include "ngx_http_retry_chain_zone.h"
 
 

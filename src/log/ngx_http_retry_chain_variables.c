@@ -13,8 +13,7 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 #include "ngx_http_retry_chain_run.h"
-#include "ngx_http_retry_chain_trail.h"
-#include "ngx_http_retry_chain_variables.h"
+#include "ngx_http_retry_chain_log.h"
 
 
 /* the longest item of a list besides a step's name: a time or a reason */

@@ -13,7 +13,7 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 #include "ngx_http_retry_chain_run.h"
-#include "ngx_http_retry_chain_relay_headers.h"
+#include "ngx_http_retry_chain_attempt.h"
 
 
 static ngx_int_t ngx_http_retry_chain_finish_end(

@@ -14,8 +14,7 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 #include "ngx_http_retry_chain_run.h"
-#include "ngx_http_retry_chain_body_buffer.h"
-#include "ngx_http_retry_chain_relay_headers.h"
+#include "ngx_http_retry_chain_attempt.h"
 
 
 /* a discarded body is read for this long, or for as long as the wait is */
