@@ -88,6 +88,31 @@ ngx_http_retry_chain_relay_headers(ngx_http_request_t *r,
         r->headers_out.override_charset = sr->headers_out.override_charset;
     }
 
+    if (sr->headers_out.content_type.len) {
+        r->headers_out.content_type = sr->headers_out.content_type;
+        r->headers_out.content_type_len = sr->headers_out.content_type_len;
+        r->headers_out.content_type_lowcase =
+                                          sr->headers_out.content_type_lowcase;
+        r->headers_out.content_type_hash = sr->headers_out.content_type_hash;
+    }
+
+    if (sr->headers_out.charset.len) {
+        r->headers_out.charset = sr->headers_out.charset;
+    }
+
+    r->allow_ranges |= sr->allow_ranges;
+    r->single_range |= sr->single_range;
+
+    if (sr->limit_rate_set) {
+        r->limit_rate = sr->limit_rate;
+        r->limit_rate_set = 1;
+    }
+
+    if (sr->limit_rate_after_set) {
+        r->limit_rate_after = sr->limit_rate_after;
+        r->limit_rate_after_set = 1;
+    }
+
     return ngx_http_retry_chain_relay_lines(r, sr);
 }
 
@@ -210,18 +235,6 @@ ngx_http_retry_chain_relay_reply(ngx_http_request_t *r, ngx_http_request_t *sr)
     r->headers_out.date_time = sr->headers_out.date_time;
     r->headers_out.last_modified_time = sr->headers_out.last_modified_time;
 
-    if (sr->headers_out.content_type.len) {
-        r->headers_out.content_type = sr->headers_out.content_type;
-        r->headers_out.content_type_len = sr->headers_out.content_type_len;
-        r->headers_out.content_type_lowcase =
-                                          sr->headers_out.content_type_lowcase;
-        r->headers_out.content_type_hash = sr->headers_out.content_type_hash;
-    }
-
-    if (sr->headers_out.charset.len) {
-        r->headers_out.charset = sr->headers_out.charset;
-    }
-
     if (sr->http_version == NGX_HTTP_VERSION_9) {
 
         /* what nginx makes of a reply without a header */
@@ -229,8 +242,6 @@ ngx_http_retry_chain_relay_reply(ngx_http_request_t *r, ngx_http_request_t *sr)
         r->http_version = NGX_HTTP_VERSION_9;
     }
 
-    r->allow_ranges = sr->allow_ranges;
-    r->single_range = sr->single_range;
     r->disable_not_modified = sr->disable_not_modified;
 
 #if (NGX_HTTP_CACHE)
@@ -242,16 +253,6 @@ ngx_http_retry_chain_relay_reply(ngx_http_request_t *r, ngx_http_request_t *sr)
     r->filter_need_in_memory |= sr->filter_need_in_memory;
     r->filter_need_temporary |= sr->filter_need_temporary;
     r->preserve_body |= sr->preserve_body;
-
-    if (sr->limit_rate_set) {
-        r->limit_rate = sr->limit_rate;
-        r->limit_rate_set = 1;
-    }
-
-    if (sr->limit_rate_after_set) {
-        r->limit_rate_after = sr->limit_rate_after;
-        r->limit_rate_after_set = 1;
-    }
 }
 
 

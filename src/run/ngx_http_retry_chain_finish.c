@@ -18,8 +18,6 @@
 
 static ngx_int_t ngx_http_retry_chain_finish_end(
     ngx_http_retry_chain_run_t *run, ngx_int_t rc);
-static void ngx_http_retry_chain_finish_rest(ngx_http_request_t *r,
-    ngx_http_request_t *sr);
 static ngx_int_t ngx_http_retry_chain_finish_pages(ngx_http_request_t *r,
     ngx_http_request_t *sr);
 static void ngx_http_retry_chain_finish_redirect(
@@ -83,8 +81,6 @@ ngx_http_retry_chain_finish_request(ngx_http_retry_chain_run_t *run)
         return;
     }
 
-    ngx_http_retry_chain_finish_rest(r, at->request);
-
     if (at->redirected) {
         ngx_http_retry_chain_finish_redirect(run);
         return;
@@ -99,27 +95,6 @@ ngx_http_retry_chain_finish_request(ngx_http_retry_chain_run_t *run)
 
     ngx_http_finalize_request(r,
                               ngx_http_retry_chain_error_body_error(run, rc));
-}
-
-
-static void
-ngx_http_retry_chain_finish_rest(ngx_http_request_t *r, ngx_http_request_t *sr)
-{
-    if (sr->headers_out.content_type.len) {
-        r->headers_out.content_type = sr->headers_out.content_type;
-        r->headers_out.content_type_len = sr->headers_out.content_type_len;
-        r->headers_out.content_type_lowcase =
-                                          sr->headers_out.content_type_lowcase;
-        r->headers_out.charset = sr->headers_out.charset;
-    }
-
-    if (sr->limit_rate_set) {
-        r->limit_rate = sr->limit_rate;
-        r->limit_rate_set = 1;
-    }
-
-    r->allow_ranges |= sr->allow_ranges;
-    r->single_range |= sr->single_range;
 }
 
 
