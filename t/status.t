@@ -411,7 +411,8 @@ is($n->ask(get('/status?format='))->{status}, 400, 'an empty one');
 
     # README lists them all, with their labels
 
-    open my $in, '<', 'README.md' or die "README.md: $!";
+    my $file = 'src/status/README.md';
+    open my $in, '<', $file or die "$file: $!";
     my $readme = join '', <$in>;
     my ($table) = $readme =~ /^\| metric \|.*?\n(.*?)\n\n/ms;
     my %said = map { /^\| `(\w+)` \| (\w+) \| ([\w, ]+) \|/ ? ($1 => "$2 $3")
