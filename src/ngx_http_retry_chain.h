@@ -34,7 +34,6 @@ typedef struct {
     ngx_array_t                      zones;        /* of ngx_shm_zone_t * */
     ngx_array_t                      chains;       /* of pointers to them */
     ngx_uint_t                       max_waiting;  /* the most configured */
-    ngx_str_t                        policy;       /* of the status page */
 
     unsigned                         enabled:1;    /* some level has a plan */
     unsigned                         headers:1;    /* clients get a trail */

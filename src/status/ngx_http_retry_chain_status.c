@@ -438,10 +438,6 @@ ngx_http_retry_chain_status_conf(ngx_conf_t *cf, ngx_command_t *cmd,
         return "is duplicate";
     }
 
-    if (ngx_http_retry_chain_status_html_init(cf) != NGX_OK) {
-        return NGX_CONF_ERROR;
-    }
-
     clcf->handler = ngx_http_retry_chain_status_handler;
 
     return NGX_CONF_OK;

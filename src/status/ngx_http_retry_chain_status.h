@@ -118,7 +118,6 @@ ngx_chain_t *ngx_http_retry_chain_status_openmetrics(ngx_http_request_t *r,
 /* does not look at the snapshot */
 ngx_chain_t *ngx_http_retry_chain_status_html(ngx_http_request_t *r,
     ngx_http_retry_chain_status_t *status);
-ngx_int_t ngx_http_retry_chain_status_html_init(ngx_conf_t *cf);
 
 ngx_int_t ngx_http_retry_chain_status_header(ngx_http_request_t *r,
     ngx_str_t *name, ngx_str_t *value);

@@ -64,7 +64,7 @@ if [ ${#programs[@]} = 0 ]; then
 fi
 
 pure=(src/{limit,plan,machine}/*.c src/zone/*_{stats,history}.c
-      src/util/*_{utf8,sha256}.c)
+      src/util/*_utf8.c)
 libs=-lcjson
 
 
