@@ -1,8 +1,8 @@
 # ngx_http_retry_chain_module: build and test machinery
 #
-#   NGINX_SRC=DIR    build against this nginx source tree (1.22 or newer) instead
+#   NGINX_SRC=DIR  build against this nginx source tree (1.22 or newer) instead
 #                  of the installed nginx; its binary and module are in
-#                  build/nginx-VERSION
+#                  build/nginx-VERSION only, and are what is tested
 #   TESTS="..."    the test files of suite, asan, valgrind, static and newer
 #   SUITE=NAME     the Debian release of newer
 #   MACHINE=FILE   the state machine that explain is about; DOT=1: as a graph
@@ -26,11 +26,14 @@ SOURCE = $(NGINX_SRC)
 TREE = build/nginx-$(VERSION)
 BINARY = $(CURDIR)/$(TREE)/nginx
 KIND = nginx
+WITH = TEST_NGINX_BINARY=$(BINARY) \
+       TEST_NGINX_LOAD_MODULES=$(CURDIR)/$(TREE)/$(MODULE)
 else
 SOURCE = $(DEV)
 TREE = build/debian
 BINARY = $(shell PATH="$$PATH:/usr/sbin" command -v nginx)
 KIND = module
+WITH = TEST_NGINX_BINARY=$(BINARY)
 endif
 
 # a complete source, where headers are not enough
@@ -40,16 +43,19 @@ FULL = $(if $(NGINX_SRC),$(NGINX_SRC),build/source/$(VERSION))
 export TEST_JOBS
 
 
-.PHONY: build nginx demo test unit unit-build suite fuzz asan valgrind static \
-        newer lint style layers bench clean explain help source
+.PHONY: build nginx demo test unit unit-build suite fuzz asan valgrind \
+        static newer lint style layers bench clean explain help source
 
 
 build: $(SOURCE)/src/core/nginx.h ## build/ngx_http_retry_chain_module.so (the default)
 	@$(UTIL)/build.sh $(KIND) $(SOURCE) $(TREE)
-	@cmp -s $(TREE)/$(MODULE) build/$(MODULE) \
-	    || { cp $(TREE)/$(MODULE) build/$(MODULE).new \
-	         && mv -f build/$(MODULE).new build/$(MODULE) \
-	         && echo build/$(MODULE); }
+	@if [ $(KIND) = nginx ]; then \
+	    echo $(TREE)/nginx $(TREE)/$(MODULE); \
+	elif ! cmp -s $(TREE)/$(MODULE) build/$(MODULE); then \
+	    cp $(TREE)/$(MODULE) build/$(MODULE).new \
+	    && mv -f build/$(MODULE).new build/$(MODULE) \
+	    && echo build/$(MODULE); \
+	fi
 
 
 $(DEV)/src/core/nginx.h:
@@ -60,13 +66,12 @@ $(DEV)/src/core/nginx.h:
 nginx: ## with NGINX_SRC=DIR: build/nginx-VERSION/nginx and its module
 	@$(if $(NGINX_SRC),,echo "make nginx NGINX_SRC=DIR" >&2; exit 2)
 	@$(MAKE) --no-print-directory build
-	@echo $(TREE)/nginx $(TREE)/$(MODULE)
 
 
 demo: ## set up, build and show the main job on loopback
 	@$(UTIL)/setup.sh demo
 	@$(MAKE) --no-print-directory build
-	@$(UTIL)/demo.sh
+	@$(WITH) $(UTIL)/demo.sh
 
 
 test: ## set up, then everything that must pass before a commit
@@ -77,7 +82,7 @@ test: ## set up, then everything that must pass before a commit
 	@$(MAKE) --no-print-directory layers
 	@$(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory unit-build
-	@TEST_NGINX_BINARY=$(BINARY) $(UTIL)/run-tests
+	@$(WITH) $(UTIL)/run-tests
 
 
 source:
@@ -94,7 +99,7 @@ unit: unit-build ## the unit tests of the pure rooms, under ASan and UBSan
 
 
 suite: build ## the Test::Nginx suite only
-	@TEST_NGINX_BINARY=$(BINARY) $(UTIL)/run-tests $(TESTS)
+	@$(WITH) $(UTIL)/run-tests $(TESTS)
 
 
 fuzz: build source ## the fuzz targets of the pure rooms, FUZZ_TIME=20 s each
@@ -151,10 +156,10 @@ explain: build source ## in words, what MACHINE=FILE is compiled into; DOT=1: a 
 bench: ## set up, build and measure, against plain nginx and others
 	@$(UTIL)/setup.sh bench
 	@$(MAKE) --no-print-directory build
-	@t/bench/run.sh
+	@$(WITH) t/bench/run.sh
 	@t/bench/reserve.sh $(TREE)/src
-	@t/bench/line.pl
-	@t/bench/limits.sh
+	@$(WITH) t/bench/line.pl
+	@$(WITH) t/bench/limits.sh
 
 
 clean: ## remove what was built; downloaded sources stay

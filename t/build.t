@@ -1,0 +1,106 @@
+#!/usr/bin/perl
+
+# What make builds, for which nginx, and what it tests.
+
+use strict;
+use warnings;
+
+use Cwd qw(abs_path);
+use File::Path qw(make_path);
+use File::Temp qw(tempdir);
+use FindBin;
+use Test::More;
+
+my $top = abs_path("$FindBin::Bin/..");
+my $module = 'ngx_http_retry_chain_module.so';
+my $dir = abs_path(tempdir('retry_chain_build.XXXXXX', TMPDIR => 1,
+                           CLEANUP => 1));
+
+# a make above this test is not a part of it
+
+delete @ENV{grep { /^(?:MAKE|MFLAGS|GNUMAKE|TEST_NGINX_|NGINX_SRC$|TESTS$)/ }
+            keys %ENV};
+
+
+# ---- make, with scripts that only say how they were called ------------------
+
+make_path("$dir/t/util", map { "$dir/$_/src/core" } qw(dev other));
+write_file('Makefile', read_file("$top/Makefile"));
+write_file('dev/src/core/nginx.h', qq{#define NGINX_VERSION "1.22.9"\n});
+write_file('other/src/core/nginx.h', qq{#define NGINX_VERSION "1.99.1"\n});
+
+write_file('t/util/script', <<'EOC');
+#!/bin/sh
+name=${0##*/}
+with=
+[ $name != run-tests ] || with=" ${TEST_NGINX_BINARY##*/build/}"
+with="$with ${TEST_NGINX_LOAD_MODULES-as built}"
+[ $name = run-tests ] || with=
+echo "$name $*$with" >>calls
+
+if [ $name = build.sh ]; then
+    mkdir -p "$3" build
+    echo "of $2" >"$3/ngx_http_retry_chain_module.so"
+    echo "of $2" >"$3/nginx"
+fi
+EOC
+
+chmod 0755, "$dir/t/util/script";
+symlink 'script', "$dir/t/util/$_"
+    for qw(build.sh setup.sh unit.sh lint.sh style layers run-tests);
+
+is(make(), "build/$module\n", 'the module for the installed nginx');
+is(read_file("$dir/build/$module"), "of $dir/dev\n", 'is of its headers');
+
+my @other = ("NGINX_SRC=$dir/other");
+my $tree = 'build/nginx-1.99.1';
+
+is(make(@other), "$tree/nginx $tree/$module\n",
+   'NGINX_SRC: a binary and a module of its own');
+is(read_file("$dir/$tree/$module"), "of $dir/other\n", 'of that source');
+is(read_file("$dir/build/$module"), "of $dir/dev\n",
+   'what is for the installed nginx stays');
+
+calls();
+make('suite', 'TESTS=t/a.t', @other);
+is((calls())[-1], "run-tests t/a.t nginx-1.99.1/nginx $dir/$tree/$module",
+   'NGINX_SRC: both are tested');
+
+make('suite', 'TESTS=t/a.t');
+like((calls())[-1], qr{^run-tests t/a\.t (?!nginx-)\S* as built$},
+     'else the installed nginx is');
+
+done_testing();
+
+
+sub make {
+    return scalar `make --no-print-directory -C $dir DEV=$dir/dev @_ 2>&1`;
+}
+
+
+sub calls {
+    my @lines = -f "$dir/calls" ? split /\n/, read_file("$dir/calls") : ();
+
+    unlink "$dir/calls";
+
+    return @lines;
+}
+
+
+sub read_file {
+    my ($name) = @_;
+
+    open my $in, '<', $name or return "$name: $!";
+    local $/;
+
+    return scalar <$in>;
+}
+
+
+sub write_file {
+    my ($name, $text) = @_;
+
+    open my $out, '>', "$dir/$name" or die "$name: $!";
+    print $out $text;
+    close $out or die "$name: $!";
+}
