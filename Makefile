@@ -43,7 +43,7 @@ FULL = $(if $(NGINX_SRC),$(NGINX_SRC),build/source/$(VERSION))
 export TEST_JOBS
 
 
-.PHONY: build nginx demo test unit unit-build suite fuzz asan valgrind \
+.PHONY: build nginx demo setup test unit unit-build suite fuzz asan valgrind \
         static newer lint style layers bench clean explain help source
 
 
@@ -74,9 +74,12 @@ demo: ## set up, build and show the main job on loopback
 	@$(WITH) $(UTIL)/demo.sh
 
 
-test: ## set up, then everything that must pass before a commit
+setup: ## install what the tests need: packages of Debian and of npm
 	@$(UTIL)/setup.sh test
 	@$(UTIL)/setup.sh npm
+
+
+test: setup ## set up, then everything that must pass before a commit
 	@$(MAKE) --no-print-directory build
 	@$(MAKE) --no-print-directory style
 	@$(MAKE) --no-print-directory layers

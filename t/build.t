@@ -70,6 +70,15 @@ make('suite', 'TESTS=t/a.t');
 like((calls())[-1], qr{^run-tests t/a\.t (?!nginx-)\S* as built$},
      'else the installed nginx is');
 
+make('setup');
+is(join(', ', calls()), 'setup.sh test, setup.sh npm', 'make setup');
+
+make('test');
+my @calls = calls();
+is(join(', ', @calls[0, 1]), 'setup.sh test, setup.sh npm',
+   'make test sets up first');
+like($calls[-1], qr/^run-tests /, 'and runs the tests at the end');
+
 done_testing();
 
 
