@@ -1,6 +1,7 @@
 #!/usr/bin/perl
 
-# What make builds, for which nginx, and what it tests.
+# What make builds, for which nginx, and what it tests; what configure says
+# without cJSON.
 
 use strict;
 use warnings;
@@ -12,7 +13,9 @@ use FindBin;
 use Test::More;
 
 my $top = abs_path("$FindBin::Bin/..");
+my $dev = '/usr/share/nginx/src';
 my $module = 'ngx_http_retry_chain_module.so';
+my $cc = $ENV{CC} || 'cc';
 my $dir = abs_path(tempdir('retry_chain_build.XXXXXX', TMPDIR => 1,
                            CLEANUP => 1));
 
@@ -78,6 +81,44 @@ my @calls = calls();
 is(join(', ', @calls[0, 1]), 'setup.sh test, setup.sh npm',
    'make test sets up first');
 like($calls[-1], qr/^run-tests /, 'and runs the tests at the end');
+
+
+# ---- a compiler that knows no cJSON -----------------------------------------
+
+SKIP: {
+    skip "no $dev", 2 if !-f "$dev/auto/feature";
+
+    make_path("$dir/source/auto");
+    write_file('source/auto/feature', read_file("$dev/auto/feature"));
+
+    # what the module's "config" needs of nginx's configure
+
+    write_file('source/configure', <<"EOC");
+echo "checking for OS"
+NGX_AUTOCONF_ERR=autoconf.err
+NGX_AUTOTEST=autotest
+CC=$dir/cc
+ngx_addon_dir=$top
+. \$ngx_addon_dir/config
+EOC
+    write_file('cc', <<"EOC");
+#!/bin/sh
+for file; do
+    case \$file in
+        *.c)  ! grep -q cjson/ "\$file" || { echo "no cJSON.h" >&2; exit 1; } ;;
+    esac
+done
+exec $cc "\$@"
+EOC
+    chmod 0755, "$dir/cc";
+
+    my $said = `$top/t/util/build.sh module $dir/source $dir/out 2>&1`;
+
+    isnt($?, 0, 'without cJSON nothing is built');
+    like($said, qr{\A configuring\ .*\n
+                   \./configure:\ error:\ .*\ cJSON\ .*\ libcjson-dev\b.*\n\z}x,
+         'one line says what is missing, and its package');
+}
 
 done_testing();
 

@@ -96,7 +96,8 @@ if [ "$stamp" != "$(cat "$out/stamp" 2>/dev/null)" ]; then
     echo "configuring nginx in ${out#"$top/"}"
 
     if ! sh ./configure "${arguments[@]}" >"$out/configure.log" 2>&1; then
-        tail -n 25 "$out/configure.log" >&2
+        grep -A 5 'configure: error: ' "$out/configure.log" >&2 \
+            || tail -n 25 "$out/configure.log" >&2
         exit 1
     fi
 
