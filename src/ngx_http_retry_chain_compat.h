@@ -5,7 +5,8 @@
 
 
 /*
- * What differs between nginx 1.22 and 1.31; no other file asks for a version.
+ * What differs between nginx 1.22 and 1.31, Angie and freenginx; no other file
+ * asks for a version or for one of them.
  */
 
 
@@ -26,13 +27,48 @@
 #define NGX_HTTP_RETRY_CHAIN_LINKED_HEADERS  0
 #endif
 
-/* since 1.29.0 nginx passes on 103 (Early Hints) */
+/* 103 (Early Hints) are passed on, in nginx since 1.29.0 */
 
-#if (nginx_version >= 1029000)
+#ifdef NGX_HTTP_EARLY_HINTS
 #define NGX_HTTP_RETRY_CHAIN_EARLY_HINTS  1
 #else
 #define NGX_HTTP_RETRY_CHAIN_EARLY_HINTS  0
 #endif
+
+/* freenginx has a pointer to the "Age" header line */
+
+#ifdef freenginx
+#define NGX_HTTP_RETRY_CHAIN_AGE  1
+#else
+#define NGX_HTTP_RETRY_CHAIN_AGE  0
+#endif
+
+
+/* what an @location is found by; in Angie a location may have several names */
+
+#ifdef angie_version
+typedef ngx_http_core_loc_t       ngx_http_retry_chain_named_t;
+#else
+typedef ngx_http_core_loc_conf_t  ngx_http_retry_chain_named_t;
+#endif
+
+
+static ngx_inline void
+ngx_http_retry_chain_compat_copy(ngx_http_request_t *sr, ngx_http_request_t *r)
+{
+#ifdef freenginx
+    sr->start_time = r->start_time;
+#else
+    sr->start_sec = r->start_sec;
+    sr->start_msec = r->start_msec;
+#endif
+
+#if (defined freenginx && nginx_version >= 1031000)
+    sr->alias_in_uri = r->alias_in_uri;
+#else
+    sr->add_uri_to_alias = r->add_uri_to_alias;
+#endif
+}
 
 
 #endif /* _NGX_HTTP_RETRY_CHAIN_COMPAT_H_INCLUDED_ */

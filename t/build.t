@@ -1,7 +1,7 @@
 #!/usr/bin/perl
 
 # What make builds, for which nginx, and what it tests; what configure says
-# without cJSON.
+# without cJSON; headers of Angie and of freenginx, as far as they differ.
 
 use strict;
 use warnings;
@@ -120,7 +120,126 @@ EOC
          'one line says what is missing, and its package');
 }
 
+
+# ---- headers that differ ----------------------------------------------------
+
+my %fork = (
+
+    # since nginx 1.23.0, in any fork of it
+
+    linked => [
+        ['core/ngx_hash.h',
+         qr/typedef struct (\{[^}]*lowcase_key;\n)\} ngx_table_elt_t;/,
+         'typedef struct ngx_table_elt_s  ngx_table_elt_t;'
+         . " struct ngx_table_elt_s %s ngx_table_elt_t *next; };",
+         qr/ngx_table_elt_t +\*next;/],
+        ['http/ngx_http_request.h', qr/ngx_array_t( +cache_control;)/,
+         'ngx_table_elt_t *%s', qr/ngx_table_elt_t +\*cache_control;/],
+        ['http/ngx_http_request.h', qr/ngx_array_t( +link;)/,
+         'ngx_table_elt_t *%s', qr/ngx_table_elt_t +\*link;/],
+    ],
+
+    Angie => [
+        ['core/nginx.h', qr/(#define nginx_version) +\d+/,
+         "#define angie_version 1013000\n%s 1031002"],
+        ['http/ngx_http_request.h', qr/( +time_t +)date_time;/, ''],
+        ['http/ngx_http_core_module.h',
+         qr/ngx_http_core_loc_conf_t +\*\*(named_locations;)/,
+         'ngx_http_core_loc_t **%s'],
+        ['http/ngx_http_core_module.h',
+         qr/(typedef struct ngx_http_core_loc_conf_s .*\n)/,
+         '%stypedef struct { ngx_str_t name;'
+         . " ngx_http_core_loc_conf_t *conf; } ngx_http_core_loc_t;\n"],
+        ['http/ngx_http_request.h', qr/(#define NGX_HTTP_PROCESSING .*\n)/,
+         "%s#define NGX_HTTP_EARLY_HINTS 103\n",
+         qr/#define NGX_HTTP_EARLY_HINTS /],
+        ['http/ngx_http.h', qr/(extern .*)(?=ngx_http_top_header_filter;)/,
+         "%sngx_http_top_early_hints_filter;\n%1\$s",
+         qr/ngx_http_top_early_hints_filter;/],
+    ],
+
+    freenginx => [
+        ['core/nginx.h', qr/(#define nginx_version) +\d+/,
+         "#define freenginx 1\n%s 1029007"],
+        ['http/ngx_http_request.h',
+         qr/time_t +start_sec;\s+ngx_msec_t( +)start_msec;/,
+         'ngx_msec_t%sstart_time;'],
+        ['http/ngx_http_request.h', qr/( +ngx_table_elt_t +\*)expires;/,
+         "%sexpires;\n%1\$sage;"],
+        ['http/ngx_http_request.h', qr/(#define) NGX_HTTP_EARLY_HINTS .*\n/, '',
+         qr/\A(?!.*NGX_HTTP_EARLY_HINTS)/s],
+        ['http/ngx_http.h', qr/(extern) .*ngx_http_top_early_hints_filter;\n/,
+         '', qr/\A(?!.*ngx_http_top_early_hints_filter)/s],
+    ],
+
+    'freenginx 1.31' => [
+        ['core/nginx.h', qr/(#define nginx_version) +\d+/, '%s 1031000'],
+        ['http/ngx_http_request.h',
+         qr/unsigned( +)add_uri_to_alias:1;/, 'size_t%salias_in_uri;'],
+    ],
+);
+
+SKIP: {
+    my ($built) = grep { -f "$_/objs/ngx_auto_config.h" }
+                       glob("$top/build/{debian,nginx-*}/src");
+
+    skip 'no configured nginx in build/', 3 if !defined $built;
+
+    compiles($built, 'Angie', qw(linked Angie));
+    compiles($built, 'freenginx', qw(linked freenginx));
+    compiles($built, 'freenginx 1.31', qw(linked freenginx), 'freenginx 1.31');
+}
+
 done_testing();
+
+
+# every source file, against a copy of the headers with these differences
+
+sub compiles {
+    my ($built, $name, @forks) = @_;
+
+    my $tree = "$dir/headers/$name" =~ tr/ /_/r;
+
+    make_path($tree);
+    system("cd $built && find src objs -name '*.h' -print0"
+           . " | xargs -0 cp --parents -t $tree") == 0
+        or die "cannot copy $built";
+
+    change($tree, @$_) for map { @{ $fork{$_} } } @forks;
+
+    my @include = map { "-I $_" } "$top/src", grep { -d } map { "$tree/$_" }
+        'objs', map { "src/$_" } qw(core event event/modules event/quic
+            os/unix http http/modules http/v2 http/v3);
+    my $flags = "-Wall -Wextra -Wno-unused-parameter -Werror @include";
+
+    write_file('all.h', join '', map { "#include <$_.h>\n" }
+                                     qw(ngx_config ngx_core ngx_http));
+
+    my $said = `$cc $flags -x c-header $dir/all.h -o $dir/all.h.gch 2>&1 \\
+                && $cc $flags -include $dir/all.h -fsyntax-only \\
+                       $top/src/*.c 2>&1`;
+
+    is($said, '', "it compiles with headers like those of $name");
+}
+
+
+# change TREE, FILE, FROM, TO, unless it is like IS already
+
+sub change {
+    my ($tree, $file, $from, $to, $is) = @_;
+
+    my $text = read_file("$tree/src/$file");
+
+    no warnings 'redundant';
+
+    return if defined $is && $text =~ $is;
+
+    $text =~ s/$from/sprintf $to, $1/e or die "$file: no $from";
+
+    open my $out, '>', "$tree/src/$file" or die "$file: $!";
+    print $out $text;
+    close $out or die "$file: $!";
+}
 
 
 sub make {

@@ -118,14 +118,13 @@ ngx_http_retry_chain_attempt_start(ngx_http_request_t *r,
         ngx_memcpy(sr->ctx, r->ctx, sizeof(void *) * ngx_http_max_module);
     }
 
-    sr->start_sec = r->start_sec;
-    sr->start_msec = r->start_msec;
+    ngx_http_retry_chain_compat_copy(sr, r);
+
     sr->request_length = r->request_length;
     sr->limit_rate = r->limit_rate;
     sr->limit_rate_after = r->limit_rate_after;
     sr->limit_rate_set = r->limit_rate_set;
     sr->limit_rate_after_set = r->limit_rate_after_set;
-    sr->add_uri_to_alias = r->add_uri_to_alias;
 
     /* these decide whether the URI is escaped again, and what variables say */
 

@@ -38,6 +38,9 @@ static size_t  ngx_http_retry_chain_relay_single[] = {
     offsetof(ngx_http_headers_out_t, accept_ranges),
     offsetof(ngx_http_headers_out_t, expires),
     offsetof(ngx_http_headers_out_t, etag),
+#if (NGX_HTTP_RETRY_CHAIN_AGE)
+    offsetof(ngx_http_headers_out_t, age),
+#endif
 #if !(NGX_HTTP_RETRY_CHAIN_LINKED_HEADERS)
     offsetof(ngx_http_headers_out_t, www_authenticate),
 #endif
@@ -232,7 +235,6 @@ ngx_http_retry_chain_relay_reply(ngx_http_request_t *r, ngx_http_request_t *sr)
 
     r->headers_out.content_length_n = sr->headers_out.content_length_n;
     r->headers_out.content_offset = sr->headers_out.content_offset;
-    r->headers_out.date_time = sr->headers_out.date_time;
     r->headers_out.last_modified_time = sr->headers_out.last_modified_time;
 
     if (sr->http_version == NGX_HTTP_VERSION_9) {

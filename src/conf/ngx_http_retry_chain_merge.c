@@ -545,7 +545,7 @@ ngx_http_retry_chain_merge_check(ngx_conf_t *cf,
 {
     ngx_str_t                      *name;
     ngx_uint_t                      i;
-    ngx_http_core_loc_conf_t      **clcfp;
+    ngx_http_retry_chain_named_t  **named;
     ngx_http_retry_chain_check_t   *check;
 
     check = rcmcf->checks.elts;
@@ -554,16 +554,16 @@ ngx_http_retry_chain_merge_check(ngx_conf_t *cf,
 
         name = &check[i].step->name;
 
-        for (clcfp = check[i].cscf->named_locations; clcfp && *clcfp; clcfp++) {
+        for (named = check[i].cscf->named_locations; named && *named; named++) {
 
-            if ((*clcfp)->name.len == name->len
-                && ngx_strncmp((*clcfp)->name.data, name->data, name->len) == 0)
+            if ((*named)->name.len == name->len
+                && ngx_strncmp((*named)->name.data, name->data, name->len) == 0)
             {
                 break;
             }
         }
 
-        if (clcfp == NULL || *clcfp == NULL) {
+        if (named == NULL || *named == NULL) {
             ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
                           "unknown step \"%V\" in %V:%ui, there is no such "
                           "location in server \"%V\" in %s:%ui",

@@ -164,6 +164,9 @@ if [ "$kind" != module ]; then
     build binary "${link[@]}" >"$out/make.log" 2>&1 \
         || { tail -n 40 "$out/make.log" >&2; exit 1; }
 
+    # Angie's binary has another name
+
+    [ ! -f objs/angie ] || ln -f objs/angie objs/nginx
     give objs/nginx
 fi
 
