@@ -242,7 +242,6 @@ no resolver defined
 
 
 === TEST 14: an upstream whose name has one character is a step
---- SKIP
 --- http_config
     upstream a { server 127.0.0.1:$TEST_NGINX_RAND_PORT_1; }
 --- chain

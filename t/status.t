@@ -203,8 +203,8 @@ for my $case (
     ["/v/\xc3\xa4", "/v/\x{e4}"],
     ["/v/\xff\xc0\xaf\xed\xa0\x80x", "/v/" . "\x{fffd}" x 6 . 'x'],
     ["/v/\xf0\x9f\x98\x80", "/v/\x{1f600}"],
-    ["/v/\x01\x7f", "/v/\x01\x7f"],
-    ['/v/%00%0d%0a', '/v/%00%0d%0a'],
+    ["/v/\x01\x7f"],
+    ['/v/%00%0d%0a'],
     ['/v/' . 'x' x 500, '/v/' . 'x' x 253],
     ['/v/' . "\xc3\xa4" x 200, '/v/' . "\x{e4}" x 126 . "\x{fffd}"],
 ) {
@@ -214,10 +214,10 @@ for my $case (
     $n->get("GET $uri HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
 
     my $x = zone(status(), 'v')->{runs}{recent}[0];
-    my $name = substr $expected =~ s/[^ -~]/?/gr, 0, 40;
+    my $name = substr +($expected // $uri) =~ s/[^ -~]/?/gr, 0, 40;
 
-    if ($x->{id} == $before) {
-        pass("$name: refused by nginx");
+    if (!defined $expected) {
+        is($x->{id}, $before, "$name: refused by nginx");
         next;
     }
 
