@@ -121,10 +121,13 @@ my @alerts = $alerts =~ /^ +- alert: (\w+)$/mg;
 
 cmp_ok(scalar @alerts, '>', 5, 'there are alerts');
 
-for my $part (split /^ +- alert: /m, $alerts =~ s/^.*?(?=- alert)//sr) {
+my @checked;
+
+for my $part (split /^ +- alert: /m, $alerts =~ s/\A.*?(?=^ +- alert: )//smr) {
     my ($name, $expr) = $part =~ /^(\w+)\n +expr: \|?\s*(.*?)\n +(?:for|labels):/s
         or next;
 
+    push @checked, $name;
     is(wrong($expr), '', "alert $name");
 
     my ($by) = $expr =~ /\bby \(([^)]+)\)/;
@@ -133,6 +136,8 @@ for my $part (split /^ +- alert: /m, $alerts =~ s/^.*?(?=- alert)//sr) {
     is(join(' ', grep { !$by{$_} } $part =~ /\$labels\.(\w+)/g), '',
        'labels of its texts');
 }
+
+is("@checked", "@alerts", 'none is left out');
 
 
 # ---- promtool ---------------------------------------------------------------
