@@ -625,8 +625,12 @@ add(name => 'post-chunked-big', backend => $tell,
     req => rq('POST /', keep => 1, h => ['Transfer-Encoding: chunked'])
            . chunked(map { big(30_000 + $_) } 1 .. 8) . probe());
 
+# no attempt, hence no $proxy_host: README, Caveats
+
+my $no_attempt = qr/^  plain: proxy_(?:host|port): /;
+
 add(name => 'post-chunked-bad',
-    known => 'no attempt, no $proxy_host: README, Caveats',
+    known => $no_attempt,
     backend => $tell, conf => loc(), norun => 1,
     two => 0, want => qr/400/,
     req => rq('POST /', keep => 1, h => ['Transfer-Encoding: chunked'])
@@ -637,7 +641,7 @@ add(name => 'post-too-large', conf => loc('client_max_body_size 100;'),
     req => rq('POST /', keep => 1, body => 'x' x 101) . probe());
 
 add(name => 'post-too-large-chunked',
-    known => 'no attempt, no $proxy_host: README, Caveats',
+    known => $no_attempt,
     norun => 1, want => qr/413/,
     conf => loc('client_max_body_size 100;'),
     req => rq('POST /', keep => 1, h => ['Transfer-Encoding: chunked'])
@@ -650,19 +654,19 @@ add(name => 'post-too-large-page', norun => 1, want => qr/error page/,
            . chunked('x' x 60, 'y' x 60) . probe());
 
 add(name => 'post-timeout',
-    known => 'no attempt, no $proxy_host: README, Caveats',
+    known => $no_attempt,
     norun => 1, want => qr/408/,
     conf => loc('client_body_timeout 100ms;'),
     req => "POST / HTTP/1.1\r\nHost: %%NAME%%\r\nContent-Length: 10\r\n\r\nabc");
 
 add(name => 'post-timeout-chunked',
-    known => 'no attempt, no $proxy_host: README, Caveats',
+    known => $no_attempt,
     norun => 1, want => qr/408/,
     conf => loc('client_body_timeout 100ms;'),
     req => rq('POST /', h => ['Transfer-Encoding: chunked']) . "5\r\nab");
 
 add(name => 'post-cut',
-    known => 'no attempt, no $proxy_host: README, Caveats',
+    known => $no_attempt,
     norun => 1, want => qr/status: 400/, conf => loc(),
     client => sub {
         my ($io) = @_;

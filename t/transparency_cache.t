@@ -266,7 +266,13 @@ for my $b (['', ''], ['-sendfile', 'sendfile on;'],
 }
 
 add(name => 'conditions-page',
-    known => 'closed after a page made inside a filter',
+    # closed after a page made inside a filter: README, Caveats; so the last
+    # answer is missing
+    known => qr/^\ \ (?:chain:\ sent_http_connection:\ keep-alive
+                  |plain:\ (?:HTTP\/1\.1\ 200\ OK|Server:\ .*|Date:\ now
+                      |Content-Type:\ text\/plain|Content-Length:\ 14
+                      |(?:sent_http_c|C)onnection:\ close
+                      |--\ length\ 14:\ probe\ answered)?)$/x,
     want => [qr/ 412 /, qr/ 416 /],
     conf => cached('error_page 412 = @p; error_page 416 = @p;')
         . 'location @p { return 200 "precondition page"; }',

@@ -1029,16 +1029,20 @@ sub judge {
                     if !$c->{ran} && !$case->{norun};
             }
 
-            TODO: {
-                my $known = $case->{known};
+            my $known = $self_test ? undef : $case->{known};
+            my $but = '';
 
-                # by the number of steps, or where there is an attempt
-                $known = ref $known ? $known->{$kind}
-                         : $kind eq 'direct' ? undef : $known;
-                local $TODO = $known if $known && !$self_test;
-                ok(!@diff, "$name: a chain of $kind answers as plain nginx")
-                    or diag(join "\n", @diff);
+            # lines that may differ, by kind, or where there is an attempt
+            $known = ref $known eq 'HASH' ? $known->{$kind}
+                     : $kind eq 'direct' ? undef : $known;
+
+            if ($known) {
+                @diff = grep { !/^\w+ differs:$|$known/ } @diff;
+                $but = ' but for what is known';
             }
+
+            ok(!@diff, "$name: a chain of $kind answers as plain nginx$but")
+                or diag(join "\n", @diff);
         }
     }
 }
