@@ -367,6 +367,9 @@ sub sums {
     my $s = status();
     my (@wrong, %attempts);
 
+    push @wrong, 'nothing is counted' if !grep { $_->{attempts} }
+                                              @{ $s->{chains} };
+
     for my $c (@{ $s->{chains} }) {
         my $runs = sum_of($c->{runs});
 
@@ -410,11 +413,11 @@ sub sums {
 
 
 sub busy {
-    my $s = status();
+    my @zones = @{ status()->{zones} } or return -1;
 
-    return eval { join '+', map { $_->{waiting},
-                                  map { $_->{in_flight} } @{ $_->{steps} } }
-                            @{ $s->{zones} } } =~ tr/1-9//;
+    return join('+', map { $_->{waiting},
+                           map { $_->{in_flight} } @{ $_->{steps} } }
+                     @zones) =~ tr/1-9//;
 }
 
 

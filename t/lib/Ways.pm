@@ -20,8 +20,6 @@ package Ways;
 #                    request on the first connection to "limited"; a "cut" line
 #                    says that nginx closed before the reply was sent
 #   --- calls_like   the same as one pattern
-#   --- raw_like     patterns, one in a line, for the whole response
-#   --- raw_unlike
 #   --- sums         a line is a way and the number of requests it got
 #
 # With WAYS_PLAIN=1 the chains are replaced by their last steps: what fails then
