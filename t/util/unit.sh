@@ -59,8 +59,8 @@ if [ "$kind" = explain ]; then
 fi
 
 if [ ${#programs[@]} = 0 ]; then
-    echo "no t/unit/*_$kind.c"
-    exit
+    echo "no t/unit/*_$kind.c" >&2
+    exit 1
 fi
 
 pure=(src/{limit,plan,machine}/*.c src/zone/*_{stats,history}.c
