@@ -20,9 +20,6 @@
 #define NGX_HTTP_RETRY_CHAIN_LEVELS                                           \
     NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_HTTP_LIF_CONF
 
-/* runs that wait, if nothing else is configured and connections allow it */
-#define NGX_HTTP_RETRY_CHAIN_MAX_WAITING  10000
-
 
 static void *ngx_http_retry_chain_create_main_conf(ngx_conf_t *cf);
 static void *ngx_http_retry_chain_create_loc_conf(ngx_conf_t *cf);
@@ -423,11 +420,8 @@ ngx_http_retry_chain_early(ngx_conf_t *cf,
 static ngx_int_t
 ngx_http_retry_chain_init_module(ngx_cycle_t *cycle)
 {
-    ngx_uint_t                         i, connections;
+    ngx_uint_t                         connections;
     ngx_core_conf_t                   *ccf;
-    ngx_event_conf_t                  *ecf;
-    ngx_http_retry_chain_plan_t       *plan;
-    ngx_http_retry_chain_chain_t     **chains;
     ngx_http_retry_chain_main_conf_t  *rcmcf;
 
     rcmcf = ngx_http_cycle_get_module_main_conf(cycle,
@@ -438,22 +432,8 @@ ngx_http_retry_chain_init_module(ngx_cycle_t *cycle)
     }
 
     ccf = (ngx_core_conf_t *) ngx_get_conf(cycle->conf_ctx, ngx_core_module);
-    ecf = ngx_event_get_conf(cycle->conf_ctx, ngx_event_core_module);
 
-    connections = ecf->connections * ngx_max(ccf->worker_processes, 1);
-
-    chains = rcmcf->chains.elts;
-
-    for (i = 0; i < rcmcf->chains.nelts; i++) {
-        plan = chains[i]->plan;
-
-        if (plan->max_waiting == NGX_CONF_UNSET_UINT) {
-            plan->max_waiting = (plan->zone ? connections : ecf->connections)
-                                / 2;
-            plan->max_waiting = ngx_min(plan->max_waiting,
-                                        NGX_HTTP_RETRY_CHAIN_MAX_WAITING);
-        }
-    }
+    connections = cycle->connection_n * ngx_max(ccf->worker_processes, 1);
 
     if (rcmcf->max_waiting >= connections) {
         ngx_log_error(NGX_LOG_WARN, cycle->log, 0,

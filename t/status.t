@@ -144,6 +144,8 @@ is_deeply(chain($s, '/v/')->{plan}{steps},
           [{ name => 'a', wait => 0, timeout => undef },
            { name => 'b', wait => 0, timeout => undef },
            { name => 'b', wait => 0.01, timeout => undef }], 'a plan');
+is(join(' ', map { chain($s, $_)->{plan}{max_waiting} } '/v/', '/alone/'),
+   '512 512', 'half of the connections may wait, with and without a zone');
 
 # a learned rate
 

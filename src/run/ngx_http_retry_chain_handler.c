@@ -17,8 +17,8 @@
 
 static ngx_uint_t ngx_http_retry_chain_bypass(
     ngx_http_retry_chain_main_conf_t *rcmcf,
-    ngx_http_retry_chain_target_t *target, ngx_http_retry_chain_plan_t *plan,
-    ngx_http_request_t *r);
+    ngx_http_retry_chain_target_t *target,
+    const ngx_http_retry_chain_plan_t *plan, ngx_http_request_t *r);
 static ngx_int_t ngx_http_retry_chain_content_handler(ngx_http_request_t *r);
 
 
@@ -96,8 +96,8 @@ ngx_http_retry_chain_phase_handler(ngx_http_request_t *r)
 
 static ngx_uint_t
 ngx_http_retry_chain_bypass(ngx_http_retry_chain_main_conf_t *rcmcf,
-    ngx_http_retry_chain_target_t *target, ngx_http_retry_chain_plan_t *plan,
-    ngx_http_request_t *r)
+    ngx_http_retry_chain_target_t *target,
+    const ngx_http_retry_chain_plan_t *plan, ngx_http_request_t *r)
 {
     ngx_table_elt_t  *upgrade;
 

@@ -46,10 +46,10 @@ void
 ngx_http_retry_chain_limits_survey(ngx_http_retry_chain_run_t *run,
     ngx_http_retry_chain_limits_t *limits)
 {
-    uint64_t                       now;
-    ngx_uint_t                     i;
-    ngx_http_retry_chain_plan_t   *plan;
-    ngx_http_retry_chain_queue_t  *queue;
+    uint64_t                            now;
+    ngx_uint_t                          i;
+    ngx_http_retry_chain_queue_t       *queue;
+    const ngx_http_retry_chain_plan_t  *plan;
 
     plan = run->plan;
 
@@ -376,9 +376,9 @@ ngx_http_retry_chain_limits_apply(ngx_http_retry_chain_run_t *run,
     ngx_http_retry_chain_attempt_t *at,
     ngx_http_retry_chain_ratelimit_t *ratelimit)
 {
-    ngx_uint_t                       i;
-    ngx_http_retry_chain_plan_t     *plan;
-    ngx_http_retry_chain_limiter_t  *limiter;
+    ngx_uint_t                          i;
+    ngx_http_retry_chain_limiter_t     *limiter;
+    const ngx_http_retry_chain_plan_t  *plan;
 
     plan = run->plan;
 

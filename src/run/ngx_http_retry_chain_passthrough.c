@@ -44,7 +44,7 @@ static void ngx_http_retry_chain_passthrough_finish(
 
 
 ngx_uint_t
-ngx_http_retry_chain_passthrough_plan(ngx_http_retry_chain_plan_t *plan)
+ngx_http_retry_chain_passthrough_plan(const ngx_http_retry_chain_plan_t *plan)
 {
     if (plan->dry) {
         return 1;
@@ -85,10 +85,10 @@ ngx_http_retry_chain_passthrough_begin(ngx_http_retry_chain_run_t *run)
 static void
 ngx_http_retry_chain_passthrough_foresee(ngx_http_retry_chain_run_t *run)
 {
-    ngx_http_retry_chain_plan_t     *plan;
-    ngx_http_retry_chain_zone_t     *zone;
-    ngx_http_retry_chain_limits_t    limits;
-    ngx_http_retry_chain_verdict_t  *verdict;
+    ngx_http_retry_chain_zone_t        *zone;
+    ngx_http_retry_chain_limits_t       limits;
+    ngx_http_retry_chain_verdict_t     *verdict;
+    const ngx_http_retry_chain_plan_t  *plan;
 
     plan = run->plan;
     zone = plan->zone;
@@ -122,17 +122,8 @@ static void
 ngx_http_retry_chain_passthrough_room(ngx_http_retry_chain_run_t *run,
     ngx_http_retry_chain_verdict_t *verdict)
 {
-    ngx_http_retry_chain_plan_t  *plan;
-
-    plan = run->plan;
-
-    if (!verdict->retry || verdict->delay == 0) {
-        return;
-    }
-
-    if (plan->zone ? ngx_http_retry_chain_zone_place(plan->zone,
-                                                     plan->max_waiting)
-                   : plan->max_waiting)
+    if (!verdict->retry || verdict->delay == 0
+        || ngx_http_retry_chain_queue_room(run))
     {
         return;
     }
@@ -310,12 +301,12 @@ static void
 ngx_http_retry_chain_passthrough_dry(ngx_http_retry_chain_run_t *run,
     ngx_http_retry_chain_attempt_record_t *record)
 {
-    char                            *what;
-    ngx_log_t                       *log;
-    ngx_uint_t                       level, status;
-    ngx_http_retry_chain_plan_t     *plan;
-    ngx_http_retry_chain_zone_t     *zone;
-    ngx_http_retry_chain_verdict_t  *verdict;
+    char                               *what;
+    ngx_log_t                          *log;
+    ngx_uint_t                          level, status;
+    ngx_http_retry_chain_zone_t        *zone;
+    ngx_http_retry_chain_verdict_t     *verdict;
+    const ngx_http_retry_chain_plan_t  *plan;
 
     plan = run->plan;
     zone = plan->zone;

@@ -24,6 +24,10 @@
 
 #define NGX_HTTP_RETRY_CHAIN_QUEUE_MOVES  1000
 
+/* without "retry_chain_max_waiting" */
+
+#define NGX_HTTP_RETRY_CHAIN_QUEUE_MOST   10000
+
 
 static void ngx_http_retry_chain_queue_move_up(
     ngx_http_retry_chain_run_t *run);
@@ -44,15 +48,42 @@ static void ngx_http_retry_chain_queue_timer(
 static ngx_uint_t  ngx_http_retry_chain_queue_waiting;
 
 
+/* a parked request keeps its connection, so half of them are left for others */
+
+ngx_uint_t
+ngx_http_retry_chain_queue_most(const ngx_http_retry_chain_plan_t *plan)
+{
+    ngx_uint_t        n;
+    ngx_core_conf_t  *ccf;
+
+    if (plan->max_waiting != NGX_CONF_UNSET_UINT) {
+        return plan->max_waiting;
+    }
+
+    n = ngx_cycle->connection_n;
+
+    if (plan->zone) {
+        ccf = (ngx_core_conf_t *) ngx_get_conf(ngx_cycle->conf_ctx,
+                                               ngx_core_module);
+        n *= ngx_max(ccf->worker_processes, 1);
+    }
+
+    return ngx_min(n / 2, NGX_HTTP_RETRY_CHAIN_QUEUE_MOST);
+}
+
+
 ngx_uint_t
 ngx_http_retry_chain_queue_room(ngx_http_retry_chain_run_t *run)
 {
+    ngx_uint_t  most;
+
+    most = ngx_http_retry_chain_queue_most(run->plan);
+
     if (run->plan->zone) {
-        return ngx_http_retry_chain_zone_place(run->plan->zone,
-                                               run->plan->max_waiting);
+        return ngx_http_retry_chain_zone_place(run->plan->zone, most);
     }
 
-    return ngx_http_retry_chain_queue_waiting < run->plan->max_waiting;
+    return ngx_http_retry_chain_queue_waiting < most;
 }
 
 

@@ -61,7 +61,7 @@ typedef struct ngx_http_retry_chain_run_s  ngx_http_retry_chain_run_t;
 struct ngx_http_retry_chain_run_s {
     ngx_http_request_t                 *request;  /* the main one */
     ngx_http_retry_chain_loc_conf_t    *conf;
-    ngx_http_retry_chain_plan_t        *plan;
+    const ngx_http_retry_chain_plan_t  *plan;
     ngx_http_retry_chain_target_t      *target;   /* NULL: another handler */
     ngx_http_handler_pt                 handler;  /* the location's own */
 
@@ -207,6 +207,10 @@ void ngx_http_retry_chain_queue_add(ngx_http_retry_chain_run_t *run);
 /* the run waits, in the queue or not: it counts */
 void ngx_http_retry_chain_queue_count(ngx_http_retry_chain_run_t *run);
 
+/* the most runs that may wait, of the zone or of a worker without one */
+ngx_uint_t ngx_http_retry_chain_queue_most(
+    const ngx_http_retry_chain_plan_t *plan);
+
 /* 1 if another run may wait */
 ngx_uint_t ngx_http_retry_chain_queue_room(ngx_http_retry_chain_run_t *run);
 
@@ -263,7 +267,7 @@ ngx_int_t ngx_http_retry_chain_error_body_fail(ngx_http_retry_chain_run_t *run);
 
 /* 1 if the plan leaves nothing to decide */
 ngx_uint_t ngx_http_retry_chain_passthrough_plan(
-    ngx_http_retry_chain_plan_t *plan);
+    const ngx_http_retry_chain_plan_t *plan);
 
 /* the handler of the location is about to run */
 void ngx_http_retry_chain_passthrough_begin(ngx_http_retry_chain_run_t *run);

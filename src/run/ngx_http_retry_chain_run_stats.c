@@ -61,7 +61,7 @@ ngx_http_retry_chain_run_stats_skips(ngx_http_retry_chain_run_t *run,
     const ngx_http_retry_chain_verdict_t *verdict)
 {
     ngx_uint_t                           skips;
-    ngx_http_retry_chain_plan_t         *plan;
+    const ngx_http_retry_chain_plan_t   *plan;
     ngx_http_retry_chain_chain_stats_t  *count;
 
     plan = run->plan;

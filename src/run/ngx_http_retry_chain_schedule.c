@@ -48,10 +48,10 @@ static ngx_http_retry_chain_limits_t  ngx_http_retry_chain_schedule_free;
 void
 ngx_http_retry_chain_schedule_first(ngx_http_retry_chain_run_t *run)
 {
-    ngx_uint_t                      n;
-    ngx_http_retry_chain_plan_t    *plan;
-    ngx_http_retry_chain_zone_t    *zone;
-    ngx_http_retry_chain_limits_t   limits;
+    ngx_uint_t                          n;
+    ngx_http_retry_chain_zone_t        *zone;
+    ngx_http_retry_chain_limits_t       limits;
+    const ngx_http_retry_chain_plan_t  *plan;
 
     plan = run->plan;
     zone = plan->zone;
@@ -461,9 +461,9 @@ ngx_http_retry_chain_schedule_wait(ngx_http_retry_chain_run_t *run,
 void
 ngx_http_retry_chain_schedule_wake(ngx_http_retry_chain_run_t *run)
 {
-    ngx_http_retry_chain_plan_t     *plan;
-    ngx_http_retry_chain_limits_t    limits;
-    ngx_http_retry_chain_verdict_t  *verdict;
+    ngx_http_retry_chain_limits_t       limits;
+    ngx_http_retry_chain_verdict_t     *verdict;
+    const ngx_http_retry_chain_plan_t  *plan;
 
     plan = run->plan;
     verdict = &run->verdict;

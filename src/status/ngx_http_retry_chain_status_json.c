@@ -14,6 +14,7 @@
 #include <ngx_http.h>
 #include "ngx_http_retry_chain_status.h"
 #include "ngx_http_retry_chain_run.h"
+#include "ngx_http_retry_chain_run.h"
 #include "ngx_http_retry_chain_json_writer.h"
 
 
@@ -28,7 +29,7 @@ static void ngx_http_retry_chain_json_chain(
     ngx_http_retry_chain_status_chain_t *chain);
 static void ngx_http_retry_chain_json_plan(
     ngx_http_retry_chain_json_writer_t *writer, cJSON *object,
-    ngx_http_retry_chain_plan_t *plan);
+    const ngx_http_retry_chain_plan_t *plan);
 static void ngx_http_retry_chain_json_pace(
     ngx_http_retry_chain_json_writer_t *writer, cJSON *object,
     ngx_http_retry_chain_limiter_conf_t *pace);
@@ -207,7 +208,7 @@ ngx_http_retry_chain_json_chain(ngx_http_retry_chain_json_writer_t *writer,
 
 static void
 ngx_http_retry_chain_json_plan(ngx_http_retry_chain_json_writer_t *writer,
-    cJSON *object, ngx_http_retry_chain_plan_t *plan)
+    cJSON *object, const ngx_http_retry_chain_plan_t *plan)
 {
     cJSON                        *plan_object, *steps, *item;
     ngx_str_t                    *limited;
@@ -232,8 +233,9 @@ ngx_http_retry_chain_json_plan(ngx_http_retry_chain_json_writer_t *writer,
     ngx_http_retry_chain_json_name(writer, plan_object, "limited", limited);
     ngx_http_retry_chain_json_writer_number(writer, plan_object, "attempts",
                                             plan->attempts);
-    ngx_http_retry_chain_json_writer_number(writer, plan_object, "max_waiting",
-                                            plan->max_waiting);
+    ngx_http_retry_chain_json_writer_number(
+                                        writer, plan_object, "max_waiting",
+                                        ngx_http_retry_chain_queue_most(plan));
 
     if (plan->timeout) {
         ngx_http_retry_chain_json_writer_thousandths(writer, plan_object,

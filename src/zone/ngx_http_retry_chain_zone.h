@@ -102,7 +102,7 @@ typedef struct ngx_http_retry_chain_zone_s  ngx_http_retry_chain_zone_t;
 
 struct ngx_http_retry_chain_chain_s {
     ngx_str_t                           name;
-    ngx_http_retry_chain_plan_t        *plan;
+    const ngx_http_retry_chain_plan_t  *plan;
     ngx_http_retry_chain_zone_t        *zone;   /* NULL: none */
     ngx_http_retry_chain_chain_node_t  *node;   /* in the zone */
     unsigned                            listed:1;
