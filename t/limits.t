@@ -169,6 +169,8 @@ place('hang', 'retry_chain a; retry_chain_timeout 1500ms;');
 # the steps are those of the server
 place('near', "# retry_chain d;\nretry_chain_retry_after default=1s;");
 place('far', "# retry_chain d;\nretry_chain_retry_after default=20s;");
+place('both', "# retry_chain d;\nretry_chain_retry_after default=1s;");
+place('both/far', "# retry_chain d;\nretry_chain_retry_after default=20s;");
 
 place('turns', 'retry_chain a; retry_chain b wait=20ms;'
                . 'retry_chain c wait=40ms; retry_chain_start rotate;');
@@ -328,17 +330,19 @@ is(join("\n", $n->log() =~ /(retry chain cut .*?) while/g), 'retry chain cut '
 
 # ---- all ways are limited ---------------------------------------------------
 
-# what is between calls after a limit
+# what is between calls after a limit, also where another location of the zone
+# says otherwise
 
-for my $case (['near', 1], ['far', 20]) {
+for my $case (['near', 1], ['far', 20], ['both/far', 20]) {
     my ($place, $spacing) = @$case;
+    my ($zone) = split '/', $place;
 
     ask("/$place/1", d => '429 / Retry-After: 30');
 
-    my $before = left($place, 'd') + time();
+    my $before = left($zone, 'd') + time();
     my ($one) = parked(["/$place/2"]);
 
-    is(between(left($place, 'd') + time() - $before, $spacing - 0.1,
+    is(between(left($zone, 'd') + time() - $before, $spacing - 0.1,
                $spacing + 0.1), 'yes', "$place: default=");
     close $one->{s};
 }

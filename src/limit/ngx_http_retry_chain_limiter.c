@@ -56,7 +56,12 @@ ngx_http_retry_chain_limiter_init(ngx_http_retry_chain_limiter_t *limiter,
             phase.ticket = ngx_http_retry_chain_period_clock(&old, now);
         }
 
-        if (old.kind == phase.kind && old.interval == phase.interval) {
+        /* what is between probes is up to who was refused */
+
+        if (old.kind == phase.kind
+            && (old.interval == phase.interval
+                || old.kind == NGX_HTTP_RETRY_CHAIN_PERIOD_HALF_OPEN))
+        {
             return;
         }
 

@@ -66,7 +66,7 @@ typedef struct {
 typedef struct {
     ngx_uint_t                          rate;     /* 0: none or learned */
     ngx_uint_t                          burst;    /* at least 1 */
-    ngx_msec_t                          spacing;  /* after a limit, in ms */
+    ngx_msec_t                          spacing;  /* ms, that of a plan */
     unsigned                            automatic:1;
 } ngx_http_retry_chain_limiter_conf_t;
 

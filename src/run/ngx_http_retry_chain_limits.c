@@ -456,7 +456,8 @@ ngx_http_retry_chain_limits_block(ngx_http_retry_chain_run_t *run,
         until += 1000;
 
         if (ngx_http_retry_chain_limiter_limit(queue->limiter,
-                                               &queue->step->limit, now, until)
+                                               &run->plan->steps[step].limit,
+                                               now, until)
             == NGX_OK)
         {
             ngx_http_retry_chain_queue_update(queue);

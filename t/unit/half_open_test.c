@@ -394,6 +394,18 @@ test_init_limited(void)
                "the pace after it is the new one");
     }
 
+    make(0, 1, NOW);
+
+    (void) limit(NOW, until);
+    (void) reserve(NOW, &t[0]);
+    (void) reserve(NOW, &t[1]);
+
+    pace.spacing = 20000;
+    ngx_http_retry_chain_limiter_init(&limiter, &pace, NOW + MSEC);
+
+    is_int(gate(&t[1], NOW + MSEC) - until, SECOND,
+           "without one it is that of who was refused");
+
     /* a probe is under way, and others have had no answer */
 
     make_learned(50000);
