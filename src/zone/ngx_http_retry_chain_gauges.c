@@ -59,14 +59,15 @@ ngx_http_retry_chain_gauges_take_locked(ngx_slab_pool_t *shpool,
     ngx_http_retry_chain_workers_t *workers, ngx_pid_t pid)
 {
     ngx_uint_t                      i;
-    ngx_http_retry_chain_gauges_t  *gauges;
+    ngx_http_retry_chain_gauges_t  *gauges, *other;
 
-    for (gauges = workers->workers; gauges; gauges = gauges->next) {
+    gauges = NULL;
 
-        if (gauges->pid == 0 || gauges->pid == pid
-            || !ngx_http_retry_chain_gauges_alive(gauges))
-        {
-            break;
+    for (other = workers->workers; other; other = other->next) {
+
+        if (other->pid == pid || !ngx_http_retry_chain_gauges_alive(other)) {
+            other->pid = 0;
+            gauges = other;
         }
     }
 
@@ -91,11 +92,25 @@ ngx_http_retry_chain_gauges_take_locked(ngx_slab_pool_t *shpool,
 }
 
 
+/*
+ * All workers of a master are in its process group.  Who has got the pid of a
+ * worker that was killed is not.
+ */
+
 ngx_uint_t
 ngx_http_retry_chain_gauges_alive(ngx_http_retry_chain_gauges_t *gauges)
 {
-    return gauges->pid
-           && (kill(gauges->pid, 0) == 0 || ngx_errno != NGX_ESRCH);
+    ngx_pid_t  pid, group;
+
+    pid = gauges->pid;
+
+    if (pid == 0) {
+        return 0;
+    }
+
+    group = getpgid(pid);
+
+    return group == -1 ? ngx_errno != NGX_ESRCH : group == getpgrp();
 }
 
 

@@ -8,7 +8,7 @@
  * What a worker has under way: runs that wait and attempts in flight.  Each
  * worker writes to gauges of its own, without a lock; a sum leaves out those
  * whose worker is gone, so a killed worker leaves nothing behind.  The next
- * worker clears and takes such gauges.
+ * worker that begins clears them, before others can get their pids.
  */
 
 

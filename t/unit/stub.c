@@ -7,6 +7,7 @@
 /* what the core files of nginx need beside themselves in a unit test */
 
 
+#include <stdlib.h>
 #include "tap.h"
 
 
@@ -42,4 +43,11 @@ void
 ngx_log_error_core(ngx_uint_t level, ngx_log_t *log, ngx_err_t err,
     const char *fmt, ...)
 {
+}
+
+
+void *
+ngx_slab_calloc_locked(ngx_slab_pool_t *pool, size_t size)
+{
+    return calloc(1, size);
 }

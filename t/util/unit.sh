@@ -63,7 +63,7 @@ if [ ${#programs[@]} = 0 ]; then
     exit 1
 fi
 
-pure=(src/{limit,plan,machine}/*.c src/zone/*_{stats,history}.c
+pure=(src/{limit,plan,machine}/*.c src/zone/*_{stats,history,gauges}.c
       src/util/*_utf8.c)
 libs=-lcjson
 
