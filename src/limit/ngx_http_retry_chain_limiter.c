@@ -140,6 +140,14 @@ ngx_http_retry_chain_limiter_reserve(ngx_http_retry_chain_limiter_t *limiter,
             continue;
         }
 
+        if (phase.kind == NGX_HTTP_RETRY_CHAIN_PERIOD_FREE && pace->rate) {
+
+            /* ended by a worker whose configuration has no rate */
+
+            ngx_http_retry_chain_limiter_init(limiter, pace, now);
+            continue;
+        }
+
         if (phase.kind == NGX_HTTP_RETRY_CHAIN_PERIOD_FREE) {
             ngx_memzero(ticket, sizeof(ngx_http_retry_chain_ticket_t));
             return now;

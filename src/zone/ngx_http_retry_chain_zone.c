@@ -242,10 +242,6 @@ ngx_http_retry_chain_zone_nodes(ngx_log_t *log,
         }
 
         queues[i]->limiter = &queues[i]->node->limiter;
-
-        ngx_http_retry_chain_limiter_init(queues[i]->limiter,
-                                          &queues[i]->step->limit,
-                                          ngx_http_retry_chain_zone_now());
     }
 
     for (i = 0; i < zone->chains.nelts; i++) {
@@ -257,8 +253,6 @@ ngx_http_retry_chain_zone_nodes(ngx_log_t *log,
                 return NGX_ERROR;
             }
         }
-
-        chains[i]->node->node.used = ngx_current_msec;
     }
 
     return NGX_OK;
@@ -433,11 +427,29 @@ ngx_int_t
 ngx_http_retry_chain_zone_begin(ngx_http_retry_chain_zone_t *zone,
     ngx_cycle_t *cycle)
 {
+    ngx_uint_t                      i;
+    ngx_http_retry_chain_queue_t  **queues;
+    ngx_http_retry_chain_chain_t  **chains;
+
     ngx_shmtx_lock(&zone->shpool->mutex);
 
     zone->gauges = ngx_http_retry_chain_gauges_take_locked(zone->shpool,
                                                            &zone->sh->workers,
                                                            ngx_pid);
+
+    queues = zone->queues.elts;
+
+    for (i = 0; i < zone->queues.nelts; i++) {
+        ngx_http_retry_chain_limiter_init(queues[i]->limiter,
+                                          &queues[i]->step->limit,
+                                          ngx_http_retry_chain_zone_now());
+    }
+
+    chains = zone->chains.elts;
+
+    for (i = 0; i < zone->chains.nelts; i++) {
+        chains[i]->node->node.used = ngx_current_msec;
+    }
 
     ngx_shmtx_unlock(&zone->shpool->mutex);
 

@@ -7,8 +7,9 @@
 /*
  * Shared memory: by zone and name, the limiters and counters of steps and the
  * counters of chains; recent runs, and how many wait.  What is named lies in
- * nodes, which are found while the configuration is read; at run time nothing
- * is allocated and no lock is taken.
+ * nodes, which are found while the configuration is read, but it may still be
+ * refused: only workers that begin write to them.  At run time nothing is
+ * allocated and no lock is taken.
  */
 
 
