@@ -456,7 +456,9 @@ ngx_http_retry_chain_init_process(ngx_cycle_t *cycle)
     rcmcf = ngx_http_cycle_get_module_main_conf(cycle,
                                                 ngx_http_retry_chain_module);
 
-    if (rcmcf == NULL) {
+    /* the cache manager and the cache loader have no requests */
+
+    if (rcmcf == NULL || ngx_process == NGX_PROCESS_HELPER) {
         return NGX_OK;
     }
 

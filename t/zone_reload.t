@@ -10,12 +10,22 @@ use FindBin;
 use lib "$FindBin::Bin/lib";
 
 use IO::Socket::INET;
+use JSON::PP;
 use Test::More;
 use Time::HiRes qw(sleep time);
 
 use Ways;
 use Ways::Limits;
 use Ways::Nginx;
+
+
+# a small zone, all of it for steps and chains
+
+my $small = '64k history=0';
+
+my %status = (server => 'location = /status { retry_chain_status; }');
+
+my $names = 0;
 
 
 # ---- reloads that are refused -----------------------------------------------
@@ -99,6 +109,54 @@ is(ask('/first/3')->{rate}, '500.000', 'the rate is the new one');
 $n->stop();
 
 
+# ---- what workers of older configurations use -------------------------------
+
+{
+    forget();
+    place('held', 'retry_chain a;', size => $small, left => 0);
+    place('held/wait', 'retry_chain a; retry_chain b wait=40s;', left => 0);
+    $n = limits(%status);
+
+    my ($old) = workers();
+    my ($run) = parked(['/held/1', a => 'hang']);
+    my @waiting = parked(map { ["/held/wait/$_", a => '500'] } 1 .. 3);
+
+    ok($n->wait_for(sub { zone('held')->{waiting} == 3 }), 'runs that wait');
+
+    my @reloads = map { renewed('held', 3) } 1 .. 20;
+
+    is("@reloads", join(' ', (1) x 20), 'many reloads, each with other names');
+    my $of_old = qr/step "[ab]"|chain "server \/held\/(?!new)/;
+
+    cmp_ok(forgotten(qr/./), '>', 0, 'what nobody uses is forgotten');
+    is(forgotten($of_old), 0, 'what an old worker uses is not');
+
+    is(zone('held')->{waiting}, 3, 'its runs wait');
+    is(join(' ', map { $_->{waiting} } @{ status()->{chains} }), '0 0 0',
+       'not in new chains');
+    is(rates_of('held'), '2 2 2', 'new steps have their rate');
+
+    close $_->{s} for $run, @waiting;
+    ok($n->wait_for(sub { !grep { $_ == $old } $n->workers() }),
+       'the old worker has gone');
+
+    is(rates_of('held'), '2 2 2', 'and have it when the old runs have ended');
+    is(join(' ', map { total($_->{replies}, $_->{failures}) }
+                     @{ zone('held')->{steps} }), '0 0 0',
+       'they have had no call');
+
+    for (1 .. 20) {
+        renewed('held', 3) or last;
+        last if forgotten($of_old);
+    }
+
+    is(forgotten($of_old), 1, 'what it has used may be forgotten then');
+
+    is($n->bad(), '', 'a clean log');
+    $n->stop();
+}
+
+
 # ---- without a master -------------------------------------------------------
 
 {
@@ -111,3 +169,55 @@ $n->stop();
 }
 
 done_testing();
+
+
+# another configuration: so many steps and chains that have not been there yet
+
+sub renewed {
+    my ($zone, $n, %arg) = @_;
+
+    my @steps = map { 'new' . ++$names } 1 .. $n;
+
+    forget();
+    place("$zone/$_", "retry_chain $_ rate=2r/s;", left => 0, size => $small,
+          %arg) for @steps;
+
+    return reload(%status, http => join '', map {
+        "upstream $_ { server 127.0.0.1:1; }\n"
+    } @steps);
+}
+
+
+# how many times
+
+sub forgotten {
+    my ($what) = @_;
+    return scalar(() = $n->log() =~ /\[warn\] .*is full, forgot (?:$what)/g);
+}
+
+
+sub status {
+    return decode_json($n->ask(Ways::Nginx::request('GET', '/status', ''))
+                         ->{body});
+}
+
+
+sub zone {
+    my ($name) = @_;
+    return (grep { $_->{name} eq $name } @{ status()->{zones} })[0];
+}
+
+
+sub rates_of {
+    my ($name) = @_;
+    return join ' ', map { $_->{rate} } @{ zone($name)->{steps} };
+}
+
+
+sub total {
+    my $sum = 0;
+
+    $sum += $_ for map { values %$_ } @_;
+
+    return $sum;
+}

@@ -25,6 +25,7 @@ typedef struct ngx_http_retry_chain_gauges_s  ngx_http_retry_chain_gauges_t;
 struct ngx_http_retry_chain_gauges_s {
     ngx_http_retry_chain_gauges_t   *next;
     volatile ngx_pid_t               pid;       /* 0: free */
+    ngx_uint_t                       generation;  /* of its configuration */
     ngx_atomic_t                     waiting;   /* runs of the zone */
     volatile uint32_t                values[1]; /* by node, and one for all */
 };                                              /* that have none */

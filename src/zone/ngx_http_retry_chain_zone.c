@@ -42,8 +42,12 @@ static uint32_t ngx_http_retry_chain_zone_gauge(
     ngx_http_retry_chain_zone_t *zone);
 static ngx_http_retry_chain_node_t *ngx_http_retry_chain_zone_evict(
     ngx_http_retry_chain_zone_t *zone);
+static ngx_uint_t ngx_http_retry_chain_zone_held(
+    ngx_http_retry_chain_zone_t *zone, ngx_http_retry_chain_node_t *node);
 static ngx_uint_t ngx_http_retry_chain_zone_uses(
     ngx_http_retry_chain_zone_t *zone, ngx_http_retry_chain_node_t *node);
+static ngx_int_t ngx_http_retry_chain_zone_enter(
+    ngx_http_retry_chain_zone_t *zone);
 
 
 ngx_int_t
@@ -62,6 +66,7 @@ ngx_http_retry_chain_zone_init(ngx_shm_zone_t *shm_zone, void *data)
     if (old) {
         zone->sh = old->sh;
         zone->old = old;
+        zone->generation = old->generation + 1;
 
     } else if (shm_zone->shm.exists) {
         zone->sh = zone->shpool->data;
@@ -181,9 +186,8 @@ ngx_http_retry_chain_zone_history(ngx_http_retry_chain_zone_t *zone,
 
 
 /*
- * Two for each worker and some for processes that only begin like one, so that
- * none is missing after a reload, but an eighth of the zone at the most; with
- * more of them a worker makes its own.
+ * Two for each worker, so that none is missing after a reload, but an eighth of
+ * the zone at the most; with more of them a worker makes its own.
  */
 
 static void
@@ -196,7 +200,7 @@ ngx_http_retry_chain_zone_workers(ngx_http_retry_chain_zone_t *zone,
     ccf = (ngx_core_conf_t *) ngx_get_conf(zone->cycle->conf_ctx,
                                            ngx_core_module);
 
-    n = 2 * ngx_max(ccf->worker_processes, 1) + 2;
+    n = 2 * ngx_max(ccf->worker_processes, 1);
     most = size / NGX_HTTP_RETRY_CHAIN_WORKERS
            / (sizeof(ngx_http_retry_chain_gauges_t)
               + zone->sh->workers.values * sizeof(uint32_t));
@@ -321,6 +325,8 @@ ngx_http_retry_chain_zone_node(ngx_log_t *log,
     ngx_memcpy(node->name.data, name->data, name->len);
 
     node->used = ngx_current_msec;
+    node->first = zone->generation;
+    node->last = zone->generation;
     node->chain = chain;
     node->id = ++zone->sh->ids;
     node->gauge = ngx_http_retry_chain_zone_gauge(zone);
@@ -358,10 +364,9 @@ ngx_http_retry_chain_zone_gauge(ngx_http_retry_chain_zone_t *zone)
 
 
 /*
- * Takes the one that was not used longest out of the list, but none of this
- * configuration or of the one before it, which goes on if this one fails.
- * Workers of even older ones may still write to it: they harm nothing but the
- * figures of who gets the memory, it is used for nodes only.
+ * Takes the one that was not used longest out of the list.  Workers that have
+ * not begun yet are not seen: if their configuration is not the running one any
+ * more, they are not to begin.
  */
 
 static ngx_http_retry_chain_node_t *
@@ -369,17 +374,19 @@ ngx_http_retry_chain_zone_evict(ngx_http_retry_chain_zone_t *zone)
 {
     ngx_http_retry_chain_node_t  **p, **oldest, *node;
 
+    if (zone->sh->unseen || zone->old == NULL) {
+        return NULL;
+    }
+
     oldest = NULL;
 
     for (p = &zone->sh->nodes; *p; p = &(*p)->next) {
 
-        if (ngx_http_retry_chain_zone_uses(zone, *p)
-            || (zone->old && ngx_http_retry_chain_zone_uses(zone->old, *p)))
-        {
+        if (oldest && (*p)->used >= (*oldest)->used) {
             continue;
         }
 
-        if (oldest == NULL || (*p)->used < (*oldest)->used) {
+        if (!ngx_http_retry_chain_zone_held(zone, *p)) {
             oldest = p;
         }
     }
@@ -388,10 +395,43 @@ ngx_http_retry_chain_zone_evict(ngx_http_retry_chain_zone_t *zone)
         return NULL;
     }
 
+    zone->sh->oldest = zone->old->generation;
+
     node = *oldest;
     *oldest = node->next;
 
     return node;
+}
+
+
+/*
+ * This configuration has it, or the one before it, which goes on if this one
+ * fails, or some worker that is still there
+ */
+
+static ngx_uint_t
+ngx_http_retry_chain_zone_held(ngx_http_retry_chain_zone_t *zone,
+    ngx_http_retry_chain_node_t *node)
+{
+    ngx_http_retry_chain_gauges_t  *gauges;
+
+    if (ngx_http_retry_chain_zone_uses(zone, node)
+        || ngx_http_retry_chain_zone_uses(zone->old, node))
+    {
+        return 1;
+    }
+
+    for (gauges = zone->sh->workers.workers; gauges; gauges = gauges->next) {
+
+        if (gauges->generation >= node->first
+            && gauges->generation <= node->last
+            && ngx_http_retry_chain_gauges_alive(gauges))
+        {
+            return 1;
+        }
+    }
+
+    return 0;
 }
 
 
@@ -427,31 +467,20 @@ ngx_int_t
 ngx_http_retry_chain_zone_begin(ngx_http_retry_chain_zone_t *zone,
     ngx_cycle_t *cycle)
 {
-    ngx_uint_t                      i;
-    ngx_http_retry_chain_queue_t  **queues;
-    ngx_http_retry_chain_chain_t  **chains;
+    ngx_int_t  rc;
 
     ngx_shmtx_lock(&zone->shpool->mutex);
 
-    zone->gauges = ngx_http_retry_chain_gauges_take_locked(zone->shpool,
-                                                           &zone->sh->workers,
-                                                           ngx_pid);
-
-    queues = zone->queues.elts;
-
-    for (i = 0; i < zone->queues.nelts; i++) {
-        ngx_http_retry_chain_limiter_init(queues[i]->limiter,
-                                          &queues[i]->step->limit,
-                                          ngx_http_retry_chain_zone_now());
-    }
-
-    chains = zone->chains.elts;
-
-    for (i = 0; i < zone->chains.nelts; i++) {
-        chains[i]->node->node.used = ngx_current_msec;
-    }
+    rc = ngx_http_retry_chain_zone_enter(zone);
 
     ngx_shmtx_unlock(&zone->shpool->mutex);
+
+    if (rc == NGX_ERROR) {
+        ngx_log_error(NGX_LOG_ALERT, cycle->log, 0,
+                      "zone \"%V\" has no memory for a worker that is late",
+                      &zone->name);
+        return NGX_ERROR;
+    }
 
     if (zone->gauges) {
         return NGX_OK;
@@ -466,6 +495,60 @@ ngx_http_retry_chain_zone_begin(ngx_http_retry_chain_zone_t *zone,
                                + zone->sh->workers.values * sizeof(uint32_t));
 
     return zone->gauges ? NGX_OK : NGX_ERROR;
+}
+
+
+/* the nodes are those of the worker from now on, until its gauges is left */
+
+static ngx_int_t
+ngx_http_retry_chain_zone_enter(ngx_http_retry_chain_zone_t *zone)
+{
+    ngx_uint_t                       i;
+    ngx_http_retry_chain_node_t     *node;
+    ngx_http_retry_chain_queue_t   **queues;
+    ngx_http_retry_chain_chain_t   **chains;
+    ngx_http_retry_chain_shared_t   *sh;
+
+    sh = zone->sh;
+
+    if (zone->generation < sh->oldest) {
+        return NGX_ERROR;
+    }
+
+    zone->gauges = ngx_http_retry_chain_gauges_take_locked(zone->shpool,
+                                                           &sh->workers,
+                                                           ngx_pid);
+    if (zone->gauges) {
+        zone->gauges->generation = zone->generation;
+
+    } else {
+        sh->unseen = 1;
+    }
+
+    sh->generation = ngx_max(sh->generation, zone->generation);
+
+    queues = zone->queues.elts;
+
+    for (i = 0; i < zone->queues.nelts; i++) {
+        node = &queues[i]->node->node;
+        node->last = ngx_max(node->last, zone->generation);
+
+        if (zone->generation == sh->generation) {
+            ngx_http_retry_chain_limiter_init(queues[i]->limiter,
+                                              &queues[i]->step->limit,
+                                              ngx_http_retry_chain_zone_now());
+        }
+    }
+
+    chains = zone->chains.elts;
+
+    for (i = 0; i < zone->chains.nelts; i++) {
+        node = &chains[i]->node->node;
+        node->last = ngx_max(node->last, zone->generation);
+        node->used = ngx_current_msec;
+    }
+
+    return NGX_OK;
 }
 
 

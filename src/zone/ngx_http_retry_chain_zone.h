@@ -38,6 +38,11 @@ struct ngx_http_retry_chain_node_s {
     ngx_str_t                        name;      /* of the step or chain */
     uint32_t                         id;        /* never used again */
     uint32_t                         gauge;     /* of workers */
+
+    /* of configurations that have it */
+    ngx_uint_t                       first;
+    ngx_uint_t                       last;
+
     ngx_uint_t                       chain;     /* unsigned  chain:1; */
 };
 
@@ -67,6 +72,10 @@ typedef union {
 typedef struct {
     ngx_http_retry_chain_node_t      *nodes;
     uint32_t                          ids;      /* given to nodes so far */
+
+    ngx_uint_t                        generation; /* the youngest that began */
+    ngx_uint_t                        oldest;   /* that may still begin */
+    ngx_uint_t                        unseen;   /* unsigned  unseen:1; */
 
     ngx_http_retry_chain_budget_t     budget;
     ngx_http_retry_chain_budget_t     foreseen; /* of dry runs */
@@ -116,6 +125,7 @@ struct ngx_http_retry_chain_zone_s {
     ngx_http_retry_chain_zone_t     *old;       /* while it is replaced */
     ngx_http_retry_chain_shared_t   *sh;
     ngx_slab_pool_t                 *shpool;
+    ngx_uint_t                       generation;  /* of configurations */
     ngx_http_retry_chain_gauges_t   *gauges;    /* of this worker */
     ngx_array_t                      queues;    /* of pointers to queues */
     ngx_array_t                      chains;    /* of pointers to chains */
@@ -146,7 +156,7 @@ ngx_int_t ngx_http_retry_chain_zone_chain(ngx_http_retry_chain_chain_t *chain);
 /* called by nginx for a zone of the new configuration */
 ngx_int_t ngx_http_retry_chain_zone_init(ngx_shm_zone_t *shm_zone, void *data);
 
-/* a worker begins */
+/* a worker begins; NGX_ERROR if there is nothing left for it */
 ngx_int_t ngx_http_retry_chain_zone_begin(ngx_http_retry_chain_zone_t *zone,
     ngx_cycle_t *cycle);
 
