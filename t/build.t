@@ -207,7 +207,7 @@ sub compiles {
 
     change($tree, @$_) for map { @{ $fork{$_} } } @forks;
 
-    my @include = map { "-I $_" } "$top/src", grep { -d } map { "$tree/$_" }
+    my @include = map { "-I $_" } glob("$top/src $top/src/*/"), grep { -d } map { "$tree/$_" }
         'objs', map { "src/$_" } qw(core event event/modules event/quic
             os/unix http http/modules http/v2 http/v3);
     my $flags = "-Wall -Wextra -Wno-unused-parameter -Werror @include";
@@ -217,7 +217,7 @@ sub compiles {
 
     my $said = `$cc $flags -x c-header $dir/all.h -o $dir/all.h.gch 2>&1 \\
                 && $cc $flags -include $dir/all.h -fsyntax-only \\
-                       $top/src/*.c 2>&1`;
+                       $top/src/*.c $top/src/*/*.c 2>&1`;
 
     is($said, '', "it compiles with headers like those of $name");
 }
