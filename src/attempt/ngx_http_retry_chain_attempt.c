@@ -141,6 +141,10 @@ ngx_http_retry_chain_attempt_start(ngx_http_request_t *r,
 
     sr->content_handler = handler;
 
+    if (contexts) {
+        ngx_http_retry_chain_attempt_body(at);
+    }
+
     if (step->location || at->rc) {
         sr->write_event_handler = ngx_http_retry_chain_attempt_locate;
     }

@@ -44,28 +44,31 @@ struct ngx_http_retry_chain_attempt_s {
 
     ngx_http_cleanup_t                  *cleanup;   /* of main, before it */
 
-    ngx_http_post_subrequest_t           ps;
-    ngx_http_posted_request_t            posted;    /* of the main request */
+    ngx_http_handler_pt                  handler;   /* with a body in a file */
+    ngx_int_t                        (*reinit)(ngx_http_request_t *sr);
 
-    ngx_http_retry_chain_outcome_t       outcome;
-    ngx_int_t                            rc;        /* the attempt ended with */
-    ngx_int_t                            answer;    /* with "answered" */
-    ngx_uint_t                           states;    /* first of its own */
-    off_t                                discarded; /* bytes */
-    ngx_str_t                            named;     /* redirect to @location */
+    ngx_http_post_subrequest_t         ps;
+    ngx_http_posted_request_t          posted;      /* of the main request */
 
-    unsigned                             judged:1;  /* the header was seen */
-    unsigned                             buffering:1;
-    unsigned                             relaying:1;
-    unsigned                             discarding:1;
-    unsigned                             expired:1; /* aborted by a timeout */
-    unsigned                             redirected:1;
-    unsigned                             replaced:1; /* by a filter */
-    unsigned                             complete:1; /* end of the body seen */
-    unsigned                             answered:1; /* by a header alone */
-    unsigned                             aio:1;     /* of the main request */
-    unsigned                             done:1;
-    unsigned                             error:1;   /* c->error at the end */
+    ngx_http_retry_chain_outcome_t     outcome;
+    ngx_int_t                          rc;          /* the attempt ended with */
+    ngx_int_t                          answer;      /* with "answered" */
+    ngx_uint_t                         states;      /* first of its own */
+    off_t                              discarded;   /* bytes */
+    ngx_str_t                          named;       /* redirect to @location */
+
+    unsigned                           judged:1;    /* the header was seen */
+    unsigned                           buffering:1;
+    unsigned                           relaying:1;
+    unsigned                           discarding:1;
+    unsigned                           expired:1;   /* aborted by a timeout */
+    unsigned                           redirected:1;
+    unsigned                           replaced:1;  /* by a filter */
+    unsigned                           complete:1;  /* end of the body seen */
+    unsigned                           answered:1;  /* by a header alone */
+    unsigned                           aio:1;       /* of the main request */
+    unsigned                           done:1;
+    unsigned                           error:1;     /* c->error at the end */
 };
 
 
@@ -87,6 +90,12 @@ ngx_http_retry_chain_attempt_t *ngx_http_retry_chain_attempt_start(
  * another handler than nginx's own, ends by itself.
  */
 void ngx_http_retry_chain_attempt_abort(ngx_http_retry_chain_attempt_t *at);
+
+/*
+ * The attempt is going to be made by one of nginx's own handlers: has a request
+ * body in a file sent again when the upstream takes another server.
+ */
+void ngx_http_retry_chain_attempt_body(ngx_http_retry_chain_attempt_t *at);
 
 /* drops what is left of a discarded reply, with its connection; likewise */
 void ngx_http_retry_chain_attempt_cut(ngx_http_retry_chain_attempt_t *at);

@@ -33,10 +33,28 @@ ngx_http_retry_chain_phase_handler(ngx_http_request_t *r)
 {
     ngx_http_retry_chain_run_t        *run;
     ngx_http_retry_chain_target_t     *target;
+    ngx_http_retry_chain_attempt_t    *at;
     ngx_http_retry_chain_loc_conf_t   *rclcf;
     ngx_http_retry_chain_main_conf_t  *rcmcf;
 
-    if (r != r->main || r->content_handler == NULL || r->post_action) {
+    if (r->content_handler == NULL || r->post_action) {
+        return NGX_DECLINED;
+    }
+
+    rcmcf = ngx_http_get_module_main_conf(r, ngx_http_retry_chain_module);
+
+    if (r != r->main) {
+
+        /* an attempt comes here in an @location only */
+
+        at = ngx_http_retry_chain_attempt_get(r);
+
+        if (at && ngx_http_retry_chain_target_find(&rcmcf->targets,
+                                                   r->content_handler))
+        {
+            ngx_http_retry_chain_attempt_body(at);
+        }
+
         return NGX_DECLINED;
     }
 
@@ -45,8 +63,6 @@ ngx_http_retry_chain_phase_handler(ngx_http_request_t *r)
     if (rclcf->plan == NULL) {
         return NGX_DECLINED;
     }
-
-    rcmcf = ngx_http_get_module_main_conf(r, ngx_http_retry_chain_module);
 
     target = ngx_http_retry_chain_target_find(&rcmcf->targets,
                                               r->content_handler);

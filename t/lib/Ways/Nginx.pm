@@ -44,10 +44,28 @@ sub slow {
 
 sub has {
     my ($what) = @_;
+    return scalar built() =~ /--with-\Q$what\E/;
+}
 
-    $built //= `@{[ $ENV{TEST_NGINX_BINARY} || 'nginx' ]} -V 2>&1`;
 
-    return scalar $built =~ /--with-\Q$what\E/;
+# whether it is of this version or a newer one
+
+sub at_least {
+    my ($want) = @_;
+
+    my @have = built() =~ m{nginx/(\d+)\.(\d+)\.(\d+)};
+    my @want = split /\./, $want;
+
+    for (0 .. 2) {
+        return $have[$_] > $want[$_] if $have[$_] != $want[$_];
+    }
+
+    return 1;
+}
+
+
+sub built {
+    return $built //= `@{[ $ENV{TEST_NGINX_BINARY} || 'nginx' ]} -V 2>&1`;
 }
 
 
