@@ -15,6 +15,7 @@ use Test::More;
 use Time::HiRes qw(sleep);
 
 use Ways;
+use Ways::H2;
 use Ways::Nginx;
 
 my $small = lines(70);
@@ -34,6 +35,7 @@ ways(
     scgi_limited => sub { "Status: 429 No\r\n\r\nslow down\n" },
     scgi_echo => sub { "Status: 200 OK\r\n\r\n" . sum($_[0]{body}) },
     uwsgi_limited => sub { "HTTP/1.1 429 No\r\n\r\nslow down\n" },
+    memcached_good => sub { "VALUE k 0 5\r\nvalue\r\nEND\r\n" },
     uwsgi_echo => sub { "HTTP/1.1 200 OK\r\n\r\n" . sum($_[0]{body}) },
 );
 
@@ -171,11 +173,29 @@ my $front = <<"EOC";
         retry_chain echo limited;
         proxy_pass http://\$retry_chain_upstream;
     }
+    location = /stream_plain {
+        proxy_request_buffering off;
+        proxy_pass http://echo;
+    }
+    location = /stream_wait {
+        proxy_request_buffering off;
+        retry_chain limited;
+        retry_chain echo wait=60s;
+        retry_chain_timeout 90s;
+        proxy_pass http://\$retry_chain_upstream;
+    }
     location = /stream_fcgi {
         fastcgi_request_buffering off;
         retry_chain fcgi_limited fcgi_echo;
         fastcgi_pass \$retry_chain_upstream;
     }
+
+    location = /stream_memcached {
+        set \$memcached_key k;
+        retry_chain 127.0.0.1:1 \@memcached;
+        memcached_pass 127.0.0.1:1;
+    }
+    location \@memcached { memcached_pass memcached_good; }
 
     # other protocols
 
@@ -549,6 +569,65 @@ SKIP: {
 
     like(h2('/stream', $some), qr/^0 429 /, 'HTTP/2, streamed');
     is(logged(), '429 bypassed', 'HTTP/2, streamed: the log');
+}
+
+# without a body, but it has not been said yet that the stream ends
+
+my @empty = (open => 1, headers => [['content-length', 0]]);
+
+for my $case (['/stream_plain', '-', 'echo'],
+              ['/stream', 'success, 429, 200', 'limited echo'],
+              ['/stream_fcgi', 'success, 429, 200', 'fcgi_limited fcgi_echo'],
+              ['/stream_memcached', 'success, 502, 200', 'memcached_good'])
+{
+    my ($uri, $log, $ways) = @$case;
+    my $body = $uri =~ /memcached/ ? 'value' : $nothing;
+
+    for my $method ('GET', $uri =~ /memcached/ ? () : ('POST', 'DELETE')) {
+        for my $end ('never', 'later') {
+            my $name = "HTTP/2, $method $uri, the end comes $end";
+            my $c = Ways::H2->connect($n);
+
+            ways_reset();
+
+            my $id = $n->until_logged(sub {
+                my $id = $c->ask($method => $uri, @empty);
+
+                if ($end eq 'later') {
+                    ok($c->until(sub { ways_calls() }), "$name: no wait");
+                    $c->more($id, '', 1);
+                }
+
+                $c->wait_all($id);
+                return $id;
+            });
+
+            like($c->outline($id), qr/^200 .*\Q$body\E complete$/, $name);
+            is(logged(), "200 $log", "$name: the log");
+            is(join(' ', calls() =~ /^(\w+)/mg), $ways,
+               "$name: the attempts");
+
+            $id = $c->ask(GET => '/stream_plain');
+            ok($c->wait_all($id), "$name: the connection goes on");
+        }
+    }
+}
+
+{
+    my $c = Ways::H2->connect($n);
+    my $id = $c->ask(POST => '/memory', @empty);
+
+    ways_reset();
+    $c->until(sub { 0 }, 0.1);
+    is(ways_calls(), '', 'with buffering the end is waited for');
+    $n->until_logged(sub { $c->more($id, '', 1); $c->wait_all($id) });
+    is(logged(), '200 success, 429, 429, 200', 'when it comes, the run begins');
+
+    ways_reset();
+    $id = $c->ask(POST => '/stream_wait', @empty);
+    ok($c->until(sub { ways_calls() =~ /^limited/ }), 'without, it is not');
+    $n->until_logged(sub { $c->reset($id) });
+    is(logged(), '499 aborted, 429', 'a client that leaves ends the run');
 }
 
 

@@ -19,7 +19,6 @@ typedef struct {
 } ngx_http_retry_chain_target_name_t;
 
 
-static ngx_uint_t ngx_http_retry_chain_target_body(ngx_http_request_t *r);
 static ngx_module_t *ngx_http_retry_chain_target_module(ngx_conf_t *cf,
     char *name);
 static ngx_command_t *ngx_http_retry_chain_target_command(ngx_module_t *module,
@@ -80,9 +79,8 @@ ngx_http_retry_chain_target_streams(ngx_http_retry_chain_targets_t *targets,
     ngx_http_retry_chain_target_t *target, ngx_http_request_t *r,
     ngx_uint_t single)
 {
-    u_char      *conf;
-    size_t       size;
-    ngx_flag_t   buffering;
+    u_char  *conf;
+    size_t   size;
 
     if (targets->slice) {
         conf = r->loc_conf[targets->slice_index];
@@ -97,41 +95,31 @@ ngx_http_retry_chain_target_streams(ngx_http_retry_chain_targets_t *targets,
         return single;
     }
 
-    if (target->bodiless && single) {
-        return ngx_http_retry_chain_target_body(r);
+    if (r->headers_in.content_length_n <= 0 && !r->headers_in.chunked) {
+        return 0;
     }
 
-    if (target->buffering_offset && ngx_http_retry_chain_target_body(r)) {
-        conf = r->loc_conf[target->ctx_index];
-        buffering = *(ngx_flag_t *) (conf + target->buffering_offset);
-
-        return !buffering;
+    if (target->bodiless) {
+        return single;
     }
 
-    return 0;
+    return ngx_http_retry_chain_target_unbuffered(target, r);
 }
 
 
-/* 1 if a request body comes with the request or may still come */
-
-static ngx_uint_t
-ngx_http_retry_chain_target_body(ngx_http_request_t *r)
+ngx_uint_t
+ngx_http_retry_chain_target_unbuffered(ngx_http_retry_chain_target_t *target,
+    ngx_http_request_t *r)
 {
-    if (r->headers_in.content_length_n > 0 || r->headers_in.chunked) {
-        return 1;
+    u_char  *conf;
+
+    if (target->buffering_offset == 0) {
+        return target->streaming || target->bodiless;
     }
 
-#if (NGX_HTTP_V2)
-    if (r->stream) {
-        return r->headers_in.content_length_n < 0 && !r->stream->in_closed;
-    }
-#endif
+    conf = r->loc_conf[target->ctx_index];
 
-    /* HTTP/3 */
-
-    return r->headers_in.content_length_n < 0
-           && r->http_version > NGX_HTTP_VERSION_20
-           && !(r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD));
+    return !*(ngx_flag_t *) (conf + target->buffering_offset);
 }
 
 

@@ -62,5 +62,9 @@ ngx_uint_t ngx_http_retry_chain_target_streams(
     ngx_http_retry_chain_target_t *target, ngx_http_request_t *r,
     ngx_uint_t single);
 
+/* 1 if the handler does not wait for the end of the request body */
+ngx_uint_t ngx_http_retry_chain_target_unbuffered(
+    ngx_http_retry_chain_target_t *target, ngx_http_request_t *r);
+
 
 #endif /* _NGX_HTTP_RETRY_CHAIN_TARGET_H_INCLUDED_ */

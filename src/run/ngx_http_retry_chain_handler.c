@@ -169,7 +169,22 @@ ngx_http_retry_chain_content_handler(ngx_http_request_t *r)
 
     r->preserve_body = 1;
 
-    rc = ngx_http_read_client_request_body(r, ngx_http_retry_chain_run_begin);
+    if (r->headers_in.content_length_n == 0 && run->target
+        && ngx_http_retry_chain_target_unbuffered(run->target, r))
+    {
+        /* nothing can come but the end of the stream, if it has one */
+
+        rc = ngx_http_discard_request_body(r);
+
+        if (rc == NGX_OK) {
+            r->count++;
+            ngx_http_retry_chain_run_begin(r);
+        }
+
+    } else {
+        rc = ngx_http_read_client_request_body(r,
+                                               ngx_http_retry_chain_run_begin);
+    }
 
     if (rc >= NGX_HTTP_SPECIAL_RESPONSE) {
         run->result = NGX_HTTP_RETRY_CHAIN_ABORTED;
