@@ -294,3 +294,109 @@ Upgrade: websocket
 --- grep_error_log eval: qr/logged: \d+/
 --- grep_error_log_out
 logged: 200
+
+
+
+=== TEST 18: a location with a chain that an @location rewrites to runs plainly
+--- config
+    proxy_set_header X-Attempt $retry_chain_attempt;
+    location /t {
+        retry_chain one @away;
+        proxy_pass http://$retry_chain_upstream;
+        add_header X-Steps "$retry_chain_steps; $retry_chain_upstream";
+    }
+    location @away { rewrite ^ /pool last; }
+    location /pool {
+        retry_chain two one;
+        proxy_pass http://$retry_chain_upstream;
+    }
+--- response_headers
+X-Steps: one, @away; @away
+--- response_body
+two 2  
+
+
+
+=== TEST 19: so does an @location with a chain of its own
+--- config
+    location /t {
+        retry_chain one @away;
+        proxy_pass http://$retry_chain_upstream;
+        add_header X-Steps "$retry_chain_steps; $retry_chain_upstream";
+    }
+    location @away {
+        retry_chain @nowhere two one;
+        proxy_pass http://$retry_chain_upstream;
+    }
+    location @nowhere { return 200 "nowhere\n"; }
+--- response_headers
+X-Steps: one, @away; @away
+--- response_body
+two   
+
+
+
+=== TEST 20: and a location that inherits the chain
+--- config
+    retry_chain two @away one;
+    retry_chain_success 503;
+    proxy_set_header X-Key $retry_chain_upstream;
+    location /t {
+        proxy_pass http://$retry_chain_upstream;
+        add_header X-Steps "$retry_chain_steps" always;
+    }
+    location @away { rewrite ^ /fail last; }
+    location /fail { proxy_pass http://$retry_chain_upstream; }
+--- error_code: 503
+--- response_headers
+X-Steps: two, @away
+--- response_body
+two is broken
+
+
+
+=== TEST 21: an @location that inherits the chain is that step
+--- config
+    retry_chain one @last;
+    proxy_set_header X-Key $retry_chain_upstream;
+    location /t { proxy_pass http://$retry_chain_upstream; }
+    location @last { proxy_pass http://two; if ($arg_x) { } }
+--- pipelined_requests eval
+["GET /t", "GET /t?x=1"]
+--- response_body eval
+["two  \@last \n", "two  \@last \n"]
+
+
+
+=== TEST 22: one without a chain is that step wherever it rewrites to
+--- config
+    proxy_set_header X-Key $retry_chain_upstream;
+    location /t {
+        retry_chain one @away;
+        proxy_pass http://$retry_chain_upstream;
+    }
+    location @away { rewrite ^ /pool last; }
+    location /pool { proxy_pass http://two; }
+--- response_body
+two  @away 
+
+
+
+=== TEST 23: after an @location, a location that inherits the chain has its first step
+--- config
+    retry_chain two @refuse;
+    retry_chain_success 404;
+    proxy_set_header X-Key $retry_chain_upstream;
+    location /t {
+        proxy_pass http://$retry_chain_upstream;
+        error_page 403 = /page;
+    }
+    location @refuse { return 403; }
+    location /page {
+        proxy_pass http://$retry_chain_upstream;
+        add_header X-Run "$retry_chain_steps; $retry_chain_upstream";
+    }
+--- response_headers
+X-Run: two, @refuse; two
+--- response_body
+two  two 

@@ -45,6 +45,8 @@ static ngx_int_t ngx_http_retry_chain_variable_limited(ngx_http_request_t *r,
 static ngx_int_t ngx_http_retry_chain_variable_rate(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
 
+static ngx_http_retry_chain_step_t *ngx_http_retry_chain_variable_step(
+    ngx_http_request_t *r, ngx_http_retry_chain_plan_t *plan);
 static ngx_http_retry_chain_attempt_t *ngx_http_retry_chain_variable_at(
     ngx_http_request_t *r);
 static ngx_http_retry_chain_run_t *ngx_http_retry_chain_variable_run(
@@ -154,47 +156,81 @@ static ngx_int_t
 ngx_http_retry_chain_variable_upstream(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data)
 {
-    ngx_str_t                        *name;
     ngx_uint_t                        i;
-    ngx_http_retry_chain_run_t       *run;
-    ngx_http_retry_chain_attempt_t   *at;
+    ngx_http_retry_chain_plan_t      *plan;
+    ngx_http_retry_chain_step_t      *step;
     ngx_http_retry_chain_loc_conf_t  *rclcf;
-
-    run = ngx_http_retry_chain_run_get(r);
-    at = ngx_http_retry_chain_variable_at(r);
 
     rclcf = ngx_http_get_module_loc_conf(r, ngx_http_retry_chain_module);
 
-    if (at) {
-        run->used = 1;
-        name = &at->step->name;
+    plan = rclcf->plan;
+    step = ngx_http_retry_chain_variable_step(r, plan);
 
-    } else if (run && run->attempt && run->plan == rclcf->plan) {
-        name = &run->attempt->step->name;
+    /* a request that runs plainly does not go to an @location */
 
-    } else if (rclcf->plan) {
-
-        /* a request that runs plainly does not go to an @location */
-
-        for (i = 0; i < rclcf->plan->nsteps; i++) {
-            if (!rclcf->plan->steps[i].location) {
-                break;
-            }
+    for (i = 0; step == NULL && plan && i < plan->nsteps; i++) {
+        if (!plan->steps[i].location) {
+            step = &plan->steps[i];
         }
+    }
 
-        if (i == rclcf->plan->nsteps) {
-            v->not_found = 1;
-            return NGX_OK;
-        }
-
-        name = &rclcf->plan->steps[i].name;
-
-    } else {
+    if (step == NULL) {
         v->not_found = 1;
         return NGX_OK;
     }
 
-    return ngx_http_retry_chain_variable_set(v, name->data, name->len);
+    return ngx_http_retry_chain_variable_set(v, step->name.data,
+                                             step->name.len);
+}
+
+
+/*
+ * NULL in a location that has a chain but runs plainly: reached by a redirect,
+ * it goes on with the step of the last attempt, but not with an @location.
+ */
+
+static ngx_http_retry_chain_step_t *
+ngx_http_retry_chain_variable_step(ngx_http_request_t *r,
+    ngx_http_retry_chain_plan_t *plan)
+{
+    ngx_http_core_loc_conf_t        *clcf;
+    ngx_http_retry_chain_run_t      *run;
+    ngx_http_retry_chain_step_t     *step;
+    ngx_http_retry_chain_attempt_t  *at;
+
+    run = ngx_http_retry_chain_run_get(r);
+    at = ngx_http_retry_chain_variable_at(r);
+
+    if (at == NULL) {
+
+        if (run == NULL || run->attempt == NULL || run->plan != plan) {
+            return NULL;
+        }
+
+        step = run->attempt->step;
+
+        return step->location && run->left ? NULL : step;
+    }
+
+    run->used = 1;
+    step = at->step;
+
+    if (plan == NULL || (plan == run->plan && !step->location)) {
+        return step;
+    }
+
+    /* an @location may inherit the chain, and so may where it rewrites to */
+
+    clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
+
+    if (plan == run->plan
+        && clcf->name.len == step->name.len
+        && ngx_strncmp(clcf->name.data, step->name.data, step->name.len) == 0)
+    {
+        return step;
+    }
+
+    return NULL;
 }
 
 

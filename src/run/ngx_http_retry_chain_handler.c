@@ -83,6 +83,8 @@ ngx_http_retry_chain_phase_handler(ngx_http_request_t *r)
 
         /* one run per client request */
 
+        run->left = 1;
+
         return NGX_DECLINED;
     }
 

@@ -104,6 +104,7 @@ struct ngx_http_retry_chain_run_s {
     unsigned                            missed:1; /* ticket beyond deadline */
     unsigned                            late:1;   /* deadline cut an attempt */
     unsigned                            used:1;   /* $retry_chain_upstream */
+    unsigned                            left:1;   /* for another location */
 };
 
 
