@@ -39,7 +39,7 @@ static ngx_uint_t   ngx_http_retry_chain_nfree;
 ngx_http_retry_chain_attempt_t *
 ngx_http_retry_chain_attempt_start(ngx_http_request_t *r,
     ngx_http_handler_pt handler, ngx_http_retry_chain_step_t *step,
-    ngx_array_t *states, ngx_uint_t contexts)
+    ngx_array_t *states, ngx_uint_t proxied)
 {
     size_t                           len;
 #if (NGX_PCRE)
@@ -62,6 +62,8 @@ ngx_http_retry_chain_attempt_start(ngx_http_request_t *r,
 
     at->pool = pool;
     at->step = step;
+    at->handler = handler;
+    at->proxied = proxied;
     at->cleanup = r->cleanup;
     at->ps.handler = ngx_http_retry_chain_attempt_done;
     at->ps.data = at;
@@ -114,7 +116,7 @@ ngx_http_retry_chain_attempt_start(ngx_http_request_t *r,
 
 #endif
 
-    if (contexts) {
+    if (proxied) {
         ngx_memcpy(sr->ctx, r->ctx, sizeof(void *) * ngx_http_max_module);
     }
 
@@ -139,11 +141,7 @@ ngx_http_retry_chain_attempt_start(ngx_http_request_t *r,
     sr->upstream_states = states;
     at->states = states ? states->nelts : 0;
 
-    sr->content_handler = handler;
-
-    if (contexts) {
-        ngx_http_retry_chain_attempt_body(at);
-    }
+    sr->content_handler = ngx_http_retry_chain_attempt_content_handler;
 
     if (step->location || at->rc) {
         sr->write_event_handler = ngx_http_retry_chain_attempt_locate;
@@ -394,6 +392,7 @@ ngx_http_retry_chain_attempt_done(ngx_http_request_t *sr, void *data,
 
     if (!at->judged) {
         ngx_http_retry_chain_attempt_judge(at);
+        ngx_http_retry_chain_attempt_cached(at);
 
     } else if (at->buffering && !at->answered && !c->error
                && rc != NGX_HTTP_CLIENT_CLOSED_REQUEST)
@@ -549,6 +548,40 @@ ngx_http_retry_chain_attempt_sent(ngx_http_retry_chain_attempt_t *at)
     }
 
     return 0;
+}
+
+
+void
+ngx_http_retry_chain_attempt_cached(ngx_http_retry_chain_attempt_t *at)
+{
+    ngx_http_retry_chain_outcome_t  said;
+
+    if (!ngx_http_retry_chain_said_cached(at->request)) {
+        return;
+    }
+
+    at->outcome.cached = 1;
+
+    ngx_http_retry_chain_attempt_said(at, &said);
+
+    at->outcome.sent = said.outcome == NGX_HTTP_RETRY_CHAIN_REPLY
+                       ? said.status != NGX_HTTP_TOO_MANY_REQUESTS
+                       : ngx_http_retry_chain_attempt_sent(at);
+}
+
+
+void
+ngx_http_retry_chain_attempt_said(ngx_http_retry_chain_attempt_t *at,
+    ngx_http_retry_chain_outcome_t *said)
+{
+    if (!at->outcome.cached) {
+        *said = at->outcome;
+        return;
+    }
+
+    ngx_http_retry_chain_said_outcome(at->request, at->states, said);
+
+    said->cached = 1;
 }
 
 

@@ -16,6 +16,7 @@
 
 #include "ngx_http_retry_chain.h"
 #include "ngx_http_retry_chain_policy.h"
+#include "ngx_http_retry_chain_said.h"
 
 
 typedef struct ngx_http_retry_chain_attempt_s  ngx_http_retry_chain_attempt_t;
@@ -36,6 +37,7 @@ struct ngx_http_retry_chain_attempt_s {
     ngx_http_request_t                  *request;   /* the clone */
     ngx_pool_t                          *pool;      /* holds this, too */
     ngx_http_retry_chain_step_t         *step;
+    ngx_http_handler_pt                  handler;   /* the location's own */
 
     void                                *data;      /* the run */
     ngx_http_retry_chain_judge_pt        judge;     /* asked for the verdict */
@@ -44,31 +46,32 @@ struct ngx_http_retry_chain_attempt_s {
 
     ngx_http_cleanup_t                  *cleanup;   /* of main, before it */
 
-    ngx_http_handler_pt                  handler;   /* with a body in a file */
-    ngx_int_t                        (*reinit)(ngx_http_request_t *sr);
+    /* of the upstream, if the request body is in a file */
+    ngx_int_t                          (*reinit)(ngx_http_request_t *sr);
 
-    ngx_http_post_subrequest_t         ps;
-    ngx_http_posted_request_t          posted;      /* of the main request */
+    ngx_http_post_subrequest_t           ps;
+    ngx_http_posted_request_t            posted;    /* of the main request */
 
-    ngx_http_retry_chain_outcome_t     outcome;
-    ngx_int_t                          rc;          /* the attempt ended with */
-    ngx_int_t                          answer;      /* with "answered" */
-    ngx_uint_t                         states;      /* first of its own */
-    off_t                              discarded;   /* bytes */
-    ngx_str_t                          named;       /* redirect to @location */
+    ngx_http_retry_chain_outcome_t       outcome;
+    ngx_int_t                            rc;        /* the attempt ended with */
+    ngx_int_t                            answer;    /* with "answered" */
+    ngx_uint_t                           states;    /* first of its own */
+    off_t                                discarded; /* bytes */
+    ngx_str_t                            named;     /* redirect to @location */
 
-    unsigned                           judged:1;    /* the header was seen */
-    unsigned                           buffering:1;
-    unsigned                           relaying:1;
-    unsigned                           discarding:1;
-    unsigned                           expired:1;   /* aborted by a timeout */
-    unsigned                           redirected:1;
-    unsigned                           replaced:1;  /* by a filter */
-    unsigned                           complete:1;  /* end of the body seen */
-    unsigned                           answered:1;  /* by a header alone */
-    unsigned                           aio:1;       /* of the main request */
-    unsigned                           done:1;
-    unsigned                           error:1;     /* c->error at the end */
+    unsigned                             proxied:1; /* by nginx's own handler */
+    unsigned                             judged:1;  /* the header was seen */
+    unsigned                             buffering:1;
+    unsigned                             relaying:1;
+    unsigned                             discarding:1;
+    unsigned                             expired:1; /* aborted by a timeout */
+    unsigned                             redirected:1;
+    unsigned                             replaced:1; /* by a filter */
+    unsigned                             complete:1; /* end of the body seen */
+    unsigned                             answered:1; /* by a header alone */
+    unsigned                             aio:1;     /* of the main request */
+    unsigned                             done:1;
+    unsigned                             error:1;   /* c->error at the end */
 };
 
 
@@ -90,12 +93,6 @@ ngx_http_retry_chain_attempt_t *ngx_http_retry_chain_attempt_start(
  * another handler than nginx's own, ends by itself.
  */
 void ngx_http_retry_chain_attempt_abort(ngx_http_retry_chain_attempt_t *at);
-
-/*
- * The attempt is going to be made by one of nginx's own handlers: has a request
- * body in a file sent again when the upstream takes another server.
- */
-void ngx_http_retry_chain_attempt_body(ngx_http_retry_chain_attempt_t *at);
 
 /* drops what is left of a discarded reply, with its connection; likewise */
 void ngx_http_retry_chain_attempt_cut(ngx_http_retry_chain_attempt_t *at);
@@ -120,6 +117,19 @@ void ngx_http_retry_chain_attempt_exit(ngx_cycle_t *cycle);
 
 ngx_int_t ngx_http_retry_chain_attempt_done(ngx_http_request_t *sr, void *data,
     ngx_int_t rc);
+
+/* notes it in the outcome if a cache has answered */
+void ngx_http_retry_chain_attempt_cached(ngx_http_retry_chain_attempt_t *at);
+
+/* what the upstream said, 0 if a cache has answered without a call */
+void ngx_http_retry_chain_attempt_said(ngx_http_retry_chain_attempt_t *at,
+    ngx_http_retry_chain_outcome_t *said);
+
+ngx_int_t ngx_http_retry_chain_attempt_content_handler(ngx_http_request_t *sr);
+
+/* an attempt of an @location has found its content handler */
+void ngx_http_retry_chain_attempt_locate_handler(ngx_http_request_t *sr,
+    ngx_uint_t proxied);
 
 /* ends an attempt that has been redirected, so that the main request follows */
 ngx_int_t ngx_http_retry_chain_attempt_phase_handler(ngx_http_request_t *sr);

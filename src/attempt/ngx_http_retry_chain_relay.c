@@ -100,6 +100,8 @@ ngx_http_retry_chain_header_filter(ngx_http_request_t *r)
         at->outcome.status = NGX_HTTP_OK;
     }
 
+    ngx_http_retry_chain_attempt_cached(at);
+
     ngx_log_debug2(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
                    "retry chain header: %ui, upstream:%d",
                    r->headers_out.status, u != NULL);

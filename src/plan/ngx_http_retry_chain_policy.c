@@ -506,7 +506,8 @@ ngx_http_retry_chain_repeatable(const ngx_http_retry_chain_plan_t *plan,
     /* RFC 6585, section 4: the request was refused, not applied */
 
     return outcome->outcome == NGX_HTTP_RETRY_CHAIN_REPLY
-           && outcome->status == 429;
+           && outcome->status == 429
+           && !outcome->cached;
 }
 
 

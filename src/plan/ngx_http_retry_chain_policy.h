@@ -85,6 +85,7 @@ typedef struct {
     unsigned                            idempotent:1;  /* the method is */
     unsigned                            keyed:1;   /* has Idempotency-Key */
     unsigned                            sent:1;    /* vendor may have acted */
+    unsigned                            cached:1;  /* by a cache */
 
     unsigned                            json:8;    /* 1 + index of the rule that
                                                       made a reply a failure */

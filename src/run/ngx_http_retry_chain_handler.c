@@ -33,7 +33,6 @@ ngx_http_retry_chain_phase_handler(ngx_http_request_t *r)
 {
     ngx_http_retry_chain_run_t        *run;
     ngx_http_retry_chain_target_t     *target;
-    ngx_http_retry_chain_attempt_t    *at;
     ngx_http_retry_chain_loc_conf_t   *rclcf;
     ngx_http_retry_chain_main_conf_t  *rcmcf;
 
@@ -47,13 +46,10 @@ ngx_http_retry_chain_phase_handler(ngx_http_request_t *r)
 
         /* an attempt comes here in an @location only */
 
-        at = ngx_http_retry_chain_attempt_get(r);
+        target = ngx_http_retry_chain_target_find(&rcmcf->targets,
+                                                  r->content_handler);
 
-        if (at && ngx_http_retry_chain_target_find(&rcmcf->targets,
-                                                   r->content_handler))
-        {
-            ngx_http_retry_chain_attempt_body(at);
-        }
+        ngx_http_retry_chain_attempt_locate_handler(r, target != NULL);
 
         return NGX_DECLINED;
     }

@@ -20,18 +20,21 @@
 #include "ngx_http_retry_chain_zone.h"
 
 
+static void ngx_http_retry_chain_limits_reply(ngx_http_retry_chain_run_t *run,
+    ngx_http_retry_chain_attempt_t *at, ngx_http_request_t *r,
+    ngx_uint_t status, uint64_t sent);
 static void ngx_http_retry_chain_limits_accepted(
-    ngx_http_retry_chain_run_t *run, ngx_http_retry_chain_queue_t *queue,
-    ngx_http_retry_chain_ratelimit_t *ratelimit, uint64_t now);
+    ngx_http_retry_chain_queue_t *queue,
+    ngx_http_retry_chain_ratelimit_t *ratelimit, uint64_t sent);
 static ngx_uint_t ngx_http_retry_chain_limits_calls(
-    ngx_http_retry_chain_attempt_t *at);
+    ngx_http_retry_chain_attempt_t *at, ngx_http_retry_chain_outcome_t *said);
 static void ngx_http_retry_chain_limits_parse(ngx_http_retry_chain_run_t *run,
     ngx_http_request_t *r, ngx_uint_t status,
     ngx_http_retry_chain_ratelimit_t *ratelimit);
 static ngx_msec_t ngx_http_retry_chain_limits_refused(
     ngx_http_retry_chain_run_t *run);
 static void ngx_http_retry_chain_limits_apply(ngx_http_retry_chain_run_t *run,
-    ngx_http_retry_chain_attempt_t *at,
+    ngx_http_retry_chain_attempt_t *at, ngx_uint_t status,
     ngx_http_retry_chain_ratelimit_t *ratelimit);
 static void ngx_http_retry_chain_limits_fields(ngx_http_request_t *r,
     ngx_http_retry_chain_ratelimit_fields_t *fields);
@@ -162,16 +165,17 @@ void
 ngx_http_retry_chain_limits_outcome(ngx_http_retry_chain_run_t *run,
     ngx_http_retry_chain_attempt_t *at)
 {
-    uint64_t                           now;
-    ngx_uint_t                         calls;
-    ngx_http_retry_chain_queue_t      *queue;
-    ngx_http_retry_chain_ratelimit_t   ratelimit;
+    ngx_uint_t                       calls;
+    ngx_http_retry_chain_queue_t    *queue;
+    ngx_http_retry_chain_outcome_t   said;
 
     queue = run->queue;
 
+    ngx_http_retry_chain_attempt_said(at, &said);
+
     if (run->plan->queues == NULL
-        && at->outcome.status != NGX_HTTP_TOO_MANY_REQUESTS
-        && at->outcome.status != NGX_HTTP_SERVICE_UNAVAILABLE)
+        && said.status != NGX_HTTP_TOO_MANY_REQUESTS
+        && said.status != NGX_HTTP_SERVICE_UNAVAILABLE)
     {
         /* other replies have hints for those who come later */
         return;
@@ -181,7 +185,7 @@ ngx_http_retry_chain_limits_outcome(ngx_http_retry_chain_run_t *run,
         return;
     }
 
-    calls = ngx_http_retry_chain_limits_calls(at);
+    calls = ngx_http_retry_chain_limits_calls(at, &said);
 
     if (calls == 0) {
 
@@ -191,49 +195,48 @@ ngx_http_retry_chain_limits_outcome(ngx_http_retry_chain_run_t *run,
         return;
     }
 
-    now = ngx_http_retry_chain_zone_now();
-
     if (queue) {
         run->queue = NULL;
         ngx_http_retry_chain_limiter_charge(queue->limiter, &queue->step->limit,
-                                            calls - 1, now);
+                                            calls - 1,
+                                            ngx_http_retry_chain_zone_now());
     }
 
-    if (at->outcome.outcome != NGX_HTTP_RETRY_CHAIN_REPLY) {
-        return;
+    if (said.outcome == NGX_HTTP_RETRY_CHAIN_REPLY) {
+        ngx_http_retry_chain_limits_reply(run, at, at->request, said.status,
+                                          (uint64_t) run->attempt_start * 1000);
+    }
+}
+
+
+/* the upstream has replied to a call that was sent at "sent" */
+
+static void
+ngx_http_retry_chain_limits_reply(ngx_http_retry_chain_run_t *run,
+    ngx_http_retry_chain_attempt_t *at, ngx_http_request_t *r,
+    ngx_uint_t status, uint64_t sent)
+{
+    ngx_http_retry_chain_ratelimit_t  ratelimit;
+
+    ngx_http_retry_chain_limits_parse(run, r, status, &ratelimit);
+
+    if (run->plan->queues && status != 429 && !(status == 503 && ratelimit.limited)) {
+        ngx_http_retry_chain_limits_accepted(
+             run->plan->queues[at->step - run->plan->steps], &ratelimit, sent);
     }
 
-#if (NGX_HTTP_CACHE)
-    if (at->request->cached) {
-
-        /* a stale reply tells nothing of the call that has failed */
-
-        return;
-    }
-#endif
-
-    ngx_http_retry_chain_limits_parse(run, at->request, at->outcome.status,
-                                      &ratelimit);
-
-    if (queue && at->outcome.status != 429
-        && !(at->outcome.status == 503 && ratelimit.limited))
-    {
-        ngx_http_retry_chain_limits_accepted(run, queue, &ratelimit, now);
-    }
-
-    ngx_http_retry_chain_limits_apply(run, at, &ratelimit);
+    ngx_http_retry_chain_limits_apply(run, at, status, &ratelimit);
 }
 
 
 static void
-ngx_http_retry_chain_limits_accepted(ngx_http_retry_chain_run_t *run,
-    ngx_http_retry_chain_queue_t *queue,
-    ngx_http_retry_chain_ratelimit_t *ratelimit, uint64_t now)
+ngx_http_retry_chain_limits_accepted(ngx_http_retry_chain_queue_t *queue,
+    ngx_http_retry_chain_ratelimit_t *ratelimit, uint64_t sent)
 {
-    uint64_t   sent;
+    uint64_t   now;
     ngx_int_t  rc, told;
 
-    sent = (uint64_t) run->attempt_start * 1000;
+    now = ngx_http_retry_chain_zone_now();
     told = NGX_DECLINED;
 
     rc = ngx_http_retry_chain_limiter_accepted(queue->limiter,
@@ -254,7 +257,8 @@ ngx_http_retry_chain_limits_accepted(ngx_http_retry_chain_run_t *run,
 /* upstream may have tried several peers, or a cached connection in vain */
 
 static ngx_uint_t
-ngx_http_retry_chain_limits_calls(ngx_http_retry_chain_attempt_t *at)
+ngx_http_retry_chain_limits_calls(ngx_http_retry_chain_attempt_t *at,
+    ngx_http_retry_chain_outcome_t *said)
 {
     ngx_uint_t                  i, n;
     ngx_array_t                *states;
@@ -284,7 +288,7 @@ ngx_http_retry_chain_limits_calls(ngx_http_retry_chain_attempt_t *at)
         }
     }
 
-    if (n == 0 && at->outcome.outcome == NGX_HTTP_RETRY_CHAIN_REPLY
+    if (n == 0 && said->outcome == NGX_HTTP_RETRY_CHAIN_REPLY
         && at->request->upstream->peer.connection)
     {
         /* the bytes of a call that goes on are counted at its end */
@@ -373,14 +377,15 @@ ngx_http_retry_chain_limits_refused(ngx_http_retry_chain_run_t *run)
 
 static void
 ngx_http_retry_chain_limits_apply(ngx_http_retry_chain_run_t *run,
-    ngx_http_retry_chain_attempt_t *at,
+    ngx_http_retry_chain_attempt_t *at, ngx_uint_t status,
     ngx_http_retry_chain_ratelimit_t *ratelimit)
 {
-    ngx_uint_t                          i;
+    ngx_uint_t                          i, step;
     ngx_http_retry_chain_limiter_t     *limiter;
     const ngx_http_retry_chain_plan_t  *plan;
 
     plan = run->plan;
+    step = at->step - plan->steps;
 
     if (plan->retry_after.off) {
         return;
@@ -396,12 +401,12 @@ ngx_http_retry_chain_limits_apply(ngx_http_retry_chain_run_t *run,
 
     if (!ratelimit->limited) {
 
-        if (at->outcome.status != 429 || plan->queues == NULL) {
+        if (status != 429 || plan->queues == NULL) {
             return;
         }
 
         ratelimit->limited = 1;
-        limiter = plan->queues[run->place.step]->limiter;
+        limiter = plan->queues[step]->limiter;
 
         /* those that were under way when the limit fell are none in a row */
 
@@ -423,7 +428,8 @@ ngx_http_retry_chain_limits_apply(ngx_http_retry_chain_run_t *run,
         && ratelimit->source != NGX_HTTP_RETRY_CHAIN_RATELIMIT_NONE)
     {
         ngx_http_retry_chain_stats_add(
-                 &plan->queues[run->place.step]->node->count.limit_replies, 1);
+                                &plan->queues[step]->node->count.limit_replies,
+                                1);
     }
 
     /* the time of this turn of the event loop is too early for a promise */
@@ -431,7 +437,7 @@ ngx_http_retry_chain_limits_apply(ngx_http_retry_chain_run_t *run,
     ngx_time_update();
 
     for (i = 0; i < plan->nsteps; i++) {
-        if (i == run->place.step || plan->retry_after.chain) {
+        if (i == step || plan->retry_after.chain) {
             ngx_http_retry_chain_limits_block(run, i, ratelimit->delay);
         }
     }
@@ -510,7 +516,7 @@ ngx_http_retry_chain_limits_fields(ngx_http_request_t *r,
 
     ngx_memzero(fields, sizeof(ngx_http_retry_chain_ratelimit_fields_t));
 
-    part = &r->upstream->headers_in.headers.part;
+    part = ngx_http_retry_chain_said_headers(r);
     h = part->elts;
 
     for (i = 0; /* void */; i++) {

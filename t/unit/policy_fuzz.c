@@ -433,7 +433,7 @@ repeatable(void)
            || (plan.non_idempotent == NGX_HTTP_RETRY_CHAIN_UNSAFE_SAFE
                && (outcome.keyed || !outcome.sent
                    || (outcome.outcome == NGX_HTTP_RETRY_CHAIN_REPLY
-                       && outcome.status == 429)));
+                       && outcome.status == 429 && !outcome.cached)));
 }
 
 
@@ -447,6 +447,7 @@ make_outcome(input_t *in)
     outcome.idempotent = number(in, 2);
     outcome.keyed = number(in, 2);
     outcome.sent = number(in, 2);
+    outcome.cached = number(in, 2);
 }
 
 

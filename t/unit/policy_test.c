@@ -272,6 +272,12 @@ test_safety(void)
                 is_int(verdict.result, NGX_HTTP_RETRY_CHAIN_UNSAFE, "why");
             }
 
+            outcome.cached = 1;
+            decide(NO_DEADLINE);
+
+            is_int(verdict.retry, i == NGX_HTTP_RETRY_CHAIN_UNSAFE_ON,
+                   "from a cache, after a call");
+
             outcome.keyed = 1;
             decide(NO_DEADLINE);
 

@@ -1,0 +1,129 @@
+
+/*
+ * Copyright (C) The ngx_http_retry_chain_module authors
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+#include "ngx_http_retry_chain_attempt.h"
+
+
+static ngx_int_t ngx_http_retry_chain_attempt_content_start(
+    ngx_http_retry_chain_attempt_t *at);
+static ngx_int_t ngx_http_retry_chain_attempt_content_reinit(
+    ngx_http_request_t *sr);
+
+
+/* the content handler of attempts */
+
+ngx_int_t
+ngx_http_retry_chain_attempt_content_handler(ngx_http_request_t *sr)
+{
+    ngx_int_t                        rc;
+    ngx_http_request_t              *r;
+    ngx_http_retry_chain_attempt_t  *at;
+
+    at = ngx_http_retry_chain_attempt_get(sr);
+
+    if (at) {
+        rc = ngx_http_retry_chain_attempt_content_start(at);
+
+    } else {
+
+        /* a clone made by another module */
+
+        for (r = sr->parent; at == NULL; r = r->parent) {
+            at = ngx_http_retry_chain_attempt_get(r);
+        }
+
+        rc = at->handler(sr);
+    }
+
+#if (NGX_HTTP_CACHE)
+    if (sr->upstream && sr->upstream->conf->cache) {
+        ngx_http_retry_chain_said_watch(sr);
+    }
+#endif
+
+    return rc;
+}
+
+
+/*
+ * One of nginx's own handlers sets the upstream up and starts it in one go.
+ * It does not start while a file operation is under way, so between the two
+ * the upstream can be changed: its very first connection may fail at once.
+ */
+
+static ngx_int_t
+ngx_http_retry_chain_attempt_content_start(ngx_http_retry_chain_attempt_t *at)
+{
+    ngx_int_t            rc;
+    ngx_http_request_t  *sr;
+
+    sr = at->request;
+
+    if (!at->proxied
+        || sr->request_body == NULL || sr->request_body->temp_file == NULL)
+    {
+        return at->handler(sr);
+    }
+
+    sr->aio = 1;
+
+    rc = at->handler(sr);
+
+    sr->aio = 0;
+
+    if (rc == NGX_DONE) {
+        at->reinit = sr->upstream->reinit_request;
+        sr->upstream->reinit_request =
+                                   ngx_http_retry_chain_attempt_content_reinit;
+
+        ngx_http_upstream_init(sr);
+    }
+
+    return rc;
+}
+
+
+/*
+ * Called before the request is sent to another server.  A buffer with a part
+ * of the file that has not been sent is forgotten by nginx, which lends a new
+ * one to main requests only: have it allocate one.
+ */
+
+static ngx_int_t
+ngx_http_retry_chain_attempt_content_reinit(ngx_http_request_t *sr)
+{
+    ngx_http_upstream_t             *u;
+    ngx_http_retry_chain_attempt_t  *at;
+
+    at = ngx_http_retry_chain_attempt_get(sr);
+    u = sr->upstream;
+
+    if (u->output.free == NULL) {
+        u->output.allocated = 0;
+    }
+
+    return at->reinit(sr);
+}
+
+
+void
+ngx_http_retry_chain_attempt_locate_handler(ngx_http_request_t *sr,
+    ngx_uint_t proxied)
+{
+    ngx_http_retry_chain_attempt_t  *at;
+
+    at = ngx_http_retry_chain_attempt_get(sr);
+
+    if (at && at->step->location && sr->upstream == NULL) {
+        at->handler = sr->content_handler;
+        at->proxied = proxied;
+
+        sr->content_handler = ngx_http_retry_chain_attempt_content_handler;
+    }
+}
