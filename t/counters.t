@@ -394,7 +394,8 @@ sub sums {
             push @wrong, "$z->{name} $step->{name}: outcomes"
                 if $step->{attempts} != $outcomes;
             push @wrong, "$z->{name} $step->{name}: times"
-                if $step->{time}{count} != sum_of($step->{replies});
+                if $step->{time}{count} != sum_of($step->{replies})
+                                           - $step->{replies}{cached};
             push @wrong, "$z->{name} $step->{name}: in flight"
                 if $step->{in_flight};
 

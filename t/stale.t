@@ -1,8 +1,8 @@
 #!/usr/bin/perl
 
 # What an upstream itself says, while the client gets something else: a stale
-# reply, or one that a 304 has made fresh.  The word of the upstream moves limits,
-# the reply that is relayed makes the verdict.
+# reply, or one that a 304 has made fresh.  The word of the upstream moves limits
+# and counters, the reply that is relayed makes the verdict.
 
 use strict;
 use warnings;
@@ -32,22 +32,22 @@ my $methods = 'proxy_cache_methods GET HEAD POST; proxy_cache_valid any 1h;';
 
 # ---- the places -------------------------------------------------------------
 
-# what the upstream says behind a stale reply, for how long its way is limited,
-# and whether that is counted as a hint
+# what the upstream says behind a stale reply, its class or kind, for how long
+# its way is limited, and whether that is counted as a hint
 
 my @behind = (
-    ['429, Retry-After', "429 / Retry-After: $for", $for, 1],
-    ['503, Retry-After', "503 / Retry-After: $for", $for, 1],
-    ['429, RateLimit', "429 / RateLimit: \"d\";r=1;t=$for", $for, 1],
+    ['429, Retry-After', "429 / Retry-After: $for", 429, $for, 1],
+    ['503, Retry-After', "503 / Retry-After: $for", '5xx', $for, 1],
+    ['429, RateLimit', "429 / RateLimit: \"d\";r=1;t=$for", 429, $for, 1],
     ['404, RateLimit, nothing remains',
-     "404 / X-RateLimit-Remaining: 0 / X-RateLimit-Reset: $for", $for, 1],
-    ['429 alone', '429', 60, 0],
-    ['503 alone', '503', 0, 0],
-    ['500, Retry-After', "500 / Retry-After: $for", 0, 0],
-    ['a closed connection', 'close | close', 0, 0],
-    ['no answer', 'hang', 0, 0],
+     "404 / X-RateLimit-Remaining: 0 / X-RateLimit-Reset: $for", '4xx', $for, 1],
+    ['429 alone', '429', 429, 60, 0],
+    ['503 alone', '503', '5xx', 0, 0],
+    ['500, Retry-After', "500 / Retry-After: $for", '5xx', 0, 0],
+    ['a closed connection', 'close | close', 'error', 0, 0],
+    ['no answer', 'hang', 'timeout', 0, 0],
     ['a header that is too large',
-     "429 / Retry-After: $for / X-Large: " . 'x' x 6000, 0, 0],
+     "429 / Retry-After: $for / X-Large: " . 'x' x 6000, 'invalid_header', 0, 0],
 );
 
 place("behind$_", "retry_chain a b; $any proxy_read_timeout 200ms;"
@@ -112,7 +112,7 @@ EOS
 # ---- a stale reply ----------------------------------------------------------
 
 for my $i (0 .. $#behind) {
-    my ($name, $said, $limit, $hints) = @{ $behind[$i] };
+    my ($name, $said, $class, $limit, $hints) = @{ $behind[$i] };
     my $place = "behind$i";
 
     fill($place);
@@ -122,6 +122,8 @@ for my $i (0 .. $#behind) {
     is("$x->{said} $x->{calls} $x->{cache}",
        '200 success [a] [200] [first] ' . ($said =~ /^close/ ? 'a a' : 'a')
        . ' STALE', "$name: a stale reply");
+    is(outcomes($place, 'a'), join(', ', sort '2xx 1', "$class 1"),
+       "$name: what has been said counts");
     is(metric('hints_total', $place, 'a'), $hints, "$name: hints");
     is(near(left($place, 'a'), $limit), 'yes', "$name: limited");
     is(get($place, b => '200')->{calls}, $limit ? 'b' : 'a', "$name: the next");
@@ -130,6 +132,7 @@ for my $i (0 .. $#behind) {
 fill('off');
 get('off', a => "429 / Retry-After: $for");
 is(left('off', 'a'), 0, 'retry_chain_retry_after off');
+is(outcomes('off', 'a'), '2xx 1, 429 1', 'counts all the same');
 
 fill('refused');
 
@@ -138,6 +141,7 @@ fill('refused');
 
     is("$x->{said} $x->{cache}", '200 success [refused] [200] [first] STALE',
        'behind a refused connection');
+    is(outcomes('refused', 'refused'), 'error 1', 'is an error');
     is(left('refused', 'refused'), 0, 'nobody was called');
 }
 
@@ -150,6 +154,7 @@ for my $place (qw(at try)) {
     is("$x->{said} $x->{cache}", "200 success [$step] [200] [first] STALE",
        "$step: a stale reply");
     is(near(metric('limited_seconds', $place, $step), $for), 'yes', 'limits its way');
+    is(outcomes($place, $step), '2xx 1, 429 1', 'counts');
 }
 
 {
@@ -174,6 +179,7 @@ fill('revalidate', a => '200 / ETag: "v1" / X-Accel-Expires: @1');
     is("$x->{said} $x->{calls} $x->{cache}",
        '200 success [a] [200] [first] a REVALIDATED', 'revalidated');
     is(near(left('revalidate', 'a'), $for), 'yes', 'what a 304 says limits');
+    is(outcomes('revalidate', 'a'), '2xx 1, 3xx 1', 'it is a 304');
 }
 
 # after a limit the others wait until one call has been accepted
@@ -231,6 +237,9 @@ for my $status (200, 404, 429) {
 
 is(join(' ', left('hit', 'a'), left('hit', 'b')), '0 0', 'limits nobody');
 is(join(' ', map { metric('hints_total', 'hit', $_) } qw(a b)), '0 0', 'it is no hint');
+is(join(', ', map { outcomes('hit', $_) } qw(a b)), 'cached 3, cached 2',
+   'and no word of the upstream');
+is(metric('header_seconds_count', 'hit', 'a'), 0, 'nor is its time');
 
 # an intercepted error is stored as its code alone
 
@@ -240,6 +249,7 @@ is(join(' ', map { metric('hints_total', 'hit', $_) } qw(a b)), '0 0', 'it is no
     is(join(', ', map { "$_->{said} $_->{calls} $_->{cache}" } @x),
        '429 exhausted [a] [429] [first] a MISS, '
        . '429 exhausted [a] [429] [first]  HIT', 'a stored error');
+    is(outcomes('pages', 'a'), '429 1, cached 1', 'is no word of the upstream');
 }
 
 
@@ -312,4 +322,16 @@ sub metric {
     my $text = $n->ask(request('GET', '/status?format=prometheus', ''))->{body};
 
     return $text =~ m{^nginx_retry_chain_$name\{zone="$zone",step="$step"\} (.*)$}m ? $1 : undef;
+}
+
+
+# what the upstream has said, by class of a reply or kind of a failure
+
+sub outcomes {
+    my ($zone, $step) = @_;
+
+    my $text = $n->ask(request('GET', '/status?format=prometheus', ''))->{body};
+    my %n = $text =~ m{^nginx_retry_chain_(?:replies|failures)_total\{zone="$zone",step="$step",\w+="(\w+)"\} ([1-9]\d*)$}mg;
+
+    return join ', ', map { "$_ $n{$_}" } sort keys %n;
 }

@@ -124,7 +124,8 @@ like($v->{runs}{recent}[2]{attempts}[0]{address}, qr{^unix:/.*/a$},
     my $b = step($v, 'b');
 
     is_deeply($a->{replies}, { '1xx' => 0, '2xx' => 2, '3xx' => 0, '4xx' => 0,
-                               '5xx' => 3, 429 => 0 }, 'replies of a step');
+                               '5xx' => 3, 429 => 0, cached => 0 },
+              'replies of a step');
     is_deeply($b->{failures}, { error => 1, timeout => 0, invalid_header => 0,
                                 aborted => 0 }, 'failures of another one');
     is("$a->{attempts} $b->{attempts} $b->{limit_replies} $b->{replies}{429}",

@@ -77,15 +77,15 @@ struct ngx_http_retry_chain_attempt_s {
 
 /*
  * Makes the clone; it runs when nginx runs posted requests.  "states" are the
- * upstream states of earlier attempts, or NULL.  With "contexts" it begins with
- * the module contexts of the main request, in whose place one of nginx's own
- * handlers acts.  When the attempt has ended, the main request is posted.  NULL
+ * upstream states of earlier attempts, or NULL.  If the handler is one of nginx's
+ * own, "proxied", it begins with the module contexts of the main request, in
+ * whose place that acts.  When the attempt has ended, the main request is posted.  NULL
  * if there is no memory, with nothing changed.
  */
 ngx_http_retry_chain_attempt_t *ngx_http_retry_chain_attempt_start(
     ngx_http_request_t *r, ngx_http_handler_pt handler,
     ngx_http_retry_chain_step_t *step, ngx_array_t *states,
-    ngx_uint_t contexts);
+    ngx_uint_t proxied);
 
 /*
  * Ends a running attempt from a timer as if the upstream had timed out.  The

@@ -220,7 +220,9 @@ ngx_http_retry_chain_limits_reply(ngx_http_retry_chain_run_t *run,
 
     ngx_http_retry_chain_limits_parse(run, r, status, &ratelimit);
 
-    if (run->plan->queues && status != 429 && !(status == 503 && ratelimit.limited)) {
+    if (run->plan->queues
+        && status != 429 && !(status == 503 && ratelimit.limited))
+    {
         ngx_http_retry_chain_limits_accepted(
              run->plan->queues[at->step - run->plan->steps], &ratelimit, sent);
     }

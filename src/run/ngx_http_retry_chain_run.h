@@ -45,6 +45,7 @@ typedef struct {
     uint32_t                            wait;     /* before it, ms */
     uint32_t                            time;     /* to its verdict, ms */
     ngx_http_retry_chain_outcome_t      outcome;
+    ngx_http_retry_chain_outcome_t      said; /* by the upstream */
     uint32_t                            states;   /* first of its own */
     uint32_t                            end;      /* first of what follows */
     unsigned                            step:8;   /* index */

@@ -76,6 +76,7 @@ ngx_http_retry_chain_run_record(ngx_http_retry_chain_run_t *run,
         record->wait = (uint32_t) run->wait;
         record->time = (uint32_t) (ngx_current_msec - run->attempt_start);
         record->outcome = at->outcome;
+        ngx_http_retry_chain_attempt_said(at, &record->said);
         record->reason = run->reason;
         record->next = NGX_HTTP_RETRY_CHAIN_ABORTED;
         record->states = at->states;

@@ -23,7 +23,8 @@ static ngx_str_t  ngx_http_retry_chain_status_classes[] = {
     ngx_string("3xx"),
     ngx_string("4xx"),
     ngx_string("5xx"),
-    ngx_string("429")
+    ngx_string("429"),
+    ngx_string("cached")
 };
 
 
@@ -80,7 +81,7 @@ ngx_http_retry_chain_status_row_t  ngx_http_retry_chain_status_table[] = {
       NGX_HTTP_RETRY_CHAIN_CLASSES,
       ngx_http_retry_chain_status_classes, "class",
       "replies", "replies",
-      "Replies by class, 429 apart.",
+      "Replies by class, 429 and those of a cache apart.",
       0, 0, 0, 0 },
 
     { NGX_HTTP_RETRY_CHAIN_STATUS_STEP, NGX_HTTP_RETRY_CHAIN_STATUS_COUNTER,

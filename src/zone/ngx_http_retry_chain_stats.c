@@ -83,6 +83,13 @@ ngx_http_retry_chain_stats_outcome(ngx_http_retry_chain_step_stats_t *count,
         break;
 
     default:
+
+        if (outcome->cached) {
+            i = NGX_HTTP_RETRY_CHAIN_CLASS_CACHED;
+            ngx_http_retry_chain_stats_add(&count->replies[i], 1);
+            return;
+        }
+
         i = NGX_HTTP_RETRY_CHAIN_FAILURE_ABORTED;
     }
 

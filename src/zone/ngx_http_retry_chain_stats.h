@@ -31,7 +31,10 @@
 #define NGX_HTTP_RETRY_CHAIN_BUCKETS   16
 
 
-/* replies by class, those that refuse the call apart from other 4xx */
+/*
+ * replies by class, those that refuse the call apart from other 4xx, and those
+ * of a cache that no call was made for
+ */
 
 typedef enum {
     NGX_HTTP_RETRY_CHAIN_CLASS_1XX = 0,
@@ -39,10 +42,12 @@ typedef enum {
     NGX_HTTP_RETRY_CHAIN_CLASS_3XX,
     NGX_HTTP_RETRY_CHAIN_CLASS_4XX,
     NGX_HTTP_RETRY_CHAIN_CLASS_5XX,
-    NGX_HTTP_RETRY_CHAIN_CLASS_429
+    NGX_HTTP_RETRY_CHAIN_CLASS_429,
+    NGX_HTTP_RETRY_CHAIN_CLASS_CACHED
 } ngx_http_retry_chain_class_e;
 
-#define NGX_HTTP_RETRY_CHAIN_CLASSES   (NGX_HTTP_RETRY_CHAIN_CLASS_429 + 1)
+#define NGX_HTTP_RETRY_CHAIN_CLASSES                                          \
+    (NGX_HTTP_RETRY_CHAIN_CLASS_CACHED + 1)
 
 
 /* attempts without a reply */
@@ -99,7 +104,7 @@ void ngx_http_retry_chain_stats_attempt(
     ngx_http_retry_chain_chain_stats_t *count, ngx_uint_t n,
     ngx_http_retry_chain_reason_e reason, ngx_msec_t wait);
 
-/* the outcome of an attempt, "time" after its start */
+/* what the upstream said in an attempt, "time" after its start */
 void ngx_http_retry_chain_stats_outcome(
     ngx_http_retry_chain_step_stats_t *count,
     const ngx_http_retry_chain_outcome_t *outcome, ngx_msec_t time);

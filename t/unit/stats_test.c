@@ -125,6 +125,21 @@ test_outcomes(void)
            "invalid header");
     is_int(total(step.time.buckets, NGX_HTTP_RETRY_CHAIN_BUCKETS), 1001,
            "times of replies only");
+
+    outcome.outcome = 0;
+    outcome.cached = 1;
+    ngx_http_retry_chain_stats_outcome(&step, &outcome, 1);
+
+    is_int(step.replies[NGX_HTTP_RETRY_CHAIN_CLASS_CACHED], 1,
+           "a cached reply without a call");
+    is_int(total(step.time.buckets, NGX_HTTP_RETRY_CHAIN_BUCKETS), 1001,
+           "has no time");
+
+    outcome.outcome = NGX_HTTP_RETRY_CHAIN_ERROR;
+    ngx_http_retry_chain_stats_outcome(&step, &outcome, 1);
+
+    is_int(step.failures[NGX_HTTP_RETRY_CHAIN_FAILURE_ERROR], 2,
+           "after a call that one counts");
 }
 
 
