@@ -1,8 +1,9 @@
 #!/usr/bin/perl
 
 # What an upstream itself says, while the client gets something else: a stale
-# reply, or one that a 304 has made fresh.  The word of the upstream moves limits
-# and counters, the reply that is relayed makes the verdict.
+# reply, one that a 304 has made fresh, or one that is updated in the background.
+# The word of the upstream moves limits and counters, the reply that is relayed
+# makes the verdict.
 
 use strict;
 use warnings;
@@ -19,6 +20,7 @@ use Ways::Nginx qw(request);
 
 
 my $slow = Ways::Nginx::slow();
+my $threads = Ways::Nginx::has('threads');
 
 # how long a vendor limits, and what the time since then may be
 
@@ -27,6 +29,7 @@ my $late = 4 * $slow;
 
 my $any = 'proxy_cache_use_stale error timeout invalid_header http_403 '
           . 'http_404 http_429 http_500 http_503;';
+my $updating = 'proxy_cache_background_update on;';
 my $methods = 'proxy_cache_methods GET HEAD POST; proxy_cache_valid any 1h;';
 
 
@@ -74,6 +77,36 @@ place('failure/last', 'retry_chain a b; proxy_cache_use_stale http_429;');
 place('alone', "retry_chain a; $any retry_chain_retry http_404 interval=10ms;",
       zone => '');
 
+# updates
+
+my @updates = (
+    ['alone', "$updating proxy_cache_use_stale updating;"],
+    ['stale behind it', "$updating proxy_cache_use_stale updating http_429;"],
+    ['an error page', "$updating proxy_cache_use_stale updating;"
+                      . 'proxy_intercept_errors on; error_page 429 /page;'],
+    ['an error page from elsewhere',
+     "$updating proxy_cache_use_stale updating;"
+     . 'proxy_intercept_errors on; error_page 429 /proxied;'],
+);
+
+push @updates, ['threads', "$updating aio threads;"
+                           . 'proxy_cache_use_stale updating http_429;']
+    if $threads;
+
+place("update$_", "retry_chain a b; $updates[$_][1]") for 0 .. $#updates;
+
+place('update/at', 'retry_chain @update b;');
+place('update/next', "retry_chain a b; $updating"
+                     . 'proxy_cache_use_stale updating;'
+                     . 'proxy_cache_key "$arg_key $retry_chain_upstream";');
+place('leaves', "retry_chain a b; $updating proxy_cache_use_stale updating;");
+place('update/lone', "retry_chain a; $updating"
+                     . 'proxy_cache_use_stale updating http_429;', zone => '');
+place('update/probe', "retry_chain a; $updating"
+                      . 'proxy_cache_use_stale updating;'
+                      . 'retry_chain_retry_after default=10ms;',
+      zone => 'retry_chain_zone probes 128k;');
+
 # no call
 
 place('store', "retry_chain a; $methods retry_chain_retry_after off;");
@@ -104,8 +137,13 @@ EOC
 add_header X-Cache \$upstream_cache_status always;
 location = /status { access_log off; retry_chain_status; }
 location = /page { return 429 "page\n"; }
+location = /proxied { proxy_pass http://b; }
 location \@own { $own $any proxy_pass http://a; }
 location \@try { try_files /none \@own; proxy_pass http://d; }
+location \@update {
+    $own $updating proxy_cache_use_stale updating http_429;
+    proxy_pass http://a;
+}
 EOS
 
 
@@ -218,6 +256,88 @@ fill('failure/last', a => '404 / X-Accel-Expires: @1');
     is("$x->{said} $x->{calls}", '500 exhausted [a, b] [404, 500] [first, step]'
        . ' a b', 'a stale failure');
     is(near(left('failure', 'a'), $for), 'yes', 'limits, too');
+}
+
+
+# ---- updates in the background ----------------------------------------------
+
+for my $i (0 .. $#updates) {
+    my ($name) = @{ $updates[$i] };
+    my $place = "update$i";
+
+    fill($place);
+
+    my $x = get($place, a => "429 / Retry-After: $for");
+
+    is("$x->{said} $x->{cache}", '200 success [a] [200] [first] STALE',
+       "update, $name: a stale reply");
+    ok($n->wait_for(sub { left($place, 'a') }), "update, $name: limited");
+    is(near(left($place, 'a'), $for), 'yes', "update, $name: for so long");
+    is(metric('hints_total', $place, 'a'), 1, "update, $name: one hint");
+    is(get($place, -key => 'none', a => '200')->{calls}, 'b',
+       "update, $name: the next one goes elsewhere");
+}
+
+fill('update/at');
+
+{
+    my $x = get('update/at', a => "429 / Retry-After: $for");
+
+    is("$x->{said} $x->{cache}", '200 success [@update] [200] [first] STALE',
+       'update, @location: a stale reply');
+    ok($n->wait_for(sub { metric('hints_total', 'update', '@update') }),
+       'update, @location: one hint');
+    is(near(metric('limited_seconds', 'update', '@update'), $for), 'yes',
+       'update, @location: limited');
+}
+
+# the attempt is over, the run is elsewhere
+
+fill('update/next', a => '404 / X-Accel-Expires: @1');
+
+{
+    my $x = get('update/next', a => "sleep=0.1 429 / Retry-After: $for",
+                b => '500');
+
+    is($x->{said}, '500 exhausted [a, b] [404, 500] [first, step]',
+       'update, a stale failure');
+    ok($n->wait_for(sub { left('update', 'a') }), 'limits');
+    is(left('update', 'b'), 0, 'its own way');
+}
+
+fill('update/lone');
+is(get('update/lone', a => "429 / Retry-After: $for")->{said},
+   '200 success [a] [200] [first]', 'update, without a zone');
+is(get('update/lone', -key => 'none')->{calls}, 'a', 'limits nobody');
+
+# one that is accepted ends a limit
+
+fill('update/probe');
+get('update/probe', -key => 'none', a => '429 / Retry-After: 1');
+
+{
+    my $x = get('update/probe', a => '200');
+
+    is("$x->{said} $x->{cache}", '200 success [a] [200] [retry_after] STALE',
+       'an update after a limit');
+    ok($n->wait_for(sub { metric('probing', 'probes', 'a') eq '0' }),
+       'is accepted');
+}
+
+# a client that leaves
+
+{
+    fill('leaves');
+
+    my $s = later(uri('leaves', 'leaves'),
+                  a => 'sleep=0.2 200 / X-RateLimit-Remaining: 0 / '
+                       . "X-RateLimit-Reset: $for");
+
+    now($s);
+    close $s->{s};
+    is(metric('hints_total', 'leaves', 'a'), 0, 'an update that goes on');
+    ok($n->wait_for(sub { metric('hints_total', 'leaves', 'a') }),
+       'counts when the client has gone');
 }
 
 

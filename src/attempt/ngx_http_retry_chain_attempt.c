@@ -567,6 +567,12 @@ ngx_http_retry_chain_attempt_cached(ngx_http_retry_chain_attempt_t *at)
     at->outcome.sent = said.outcome == NGX_HTTP_RETRY_CHAIN_REPLY
                        ? said.status != NGX_HTTP_TOO_MANY_REQUESTS
                        : ngx_http_retry_chain_attempt_sent(at);
+
+#if (NGX_HTTP_CACHE)
+    if (at->request->cache->background) {
+        ngx_http_retry_chain_attempt_update(at);
+    }
+#endif
 }
 
 

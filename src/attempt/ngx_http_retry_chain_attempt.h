@@ -32,6 +32,10 @@ typedef struct ngx_http_retry_chain_body_buffer_s
 typedef ngx_int_t (*ngx_http_retry_chain_judge_pt)(
     ngx_http_retry_chain_attempt_t *at, ngx_str_t *body);
 
+/* the update of a stale reply, the request "r", has ended */
+typedef void (*ngx_http_retry_chain_updated_pt)(
+    ngx_http_retry_chain_attempt_t *at, ngx_http_request_t *r);
+
 
 struct ngx_http_retry_chain_attempt_s {
     ngx_http_request_t                  *request;   /* the clone */
@@ -41,6 +45,7 @@ struct ngx_http_retry_chain_attempt_s {
 
     void                                *data;      /* the run */
     ngx_http_retry_chain_judge_pt        judge;     /* asked for the verdict */
+    ngx_http_retry_chain_updated_pt      updated;
     ngx_http_retry_chain_body_buffer_t  *buffer;    /* or NULL */
     ngx_event_t                         *cut;       /* fired to cut a body */
 
@@ -50,6 +55,7 @@ struct ngx_http_retry_chain_attempt_s {
     ngx_int_t                          (*reinit)(ngx_http_request_t *sr);
 
     ngx_http_post_subrequest_t           ps;
+    ngx_http_post_subrequest_t           update;
     ngx_http_posted_request_t            posted;    /* of the main request */
 
     ngx_http_retry_chain_outcome_t       outcome;
@@ -77,10 +83,10 @@ struct ngx_http_retry_chain_attempt_s {
 
 /*
  * Makes the clone; it runs when nginx runs posted requests.  "states" are the
- * upstream states of earlier attempts, or NULL.  If the handler is one of nginx's
- * own, "proxied", it begins with the module contexts of the main request, in
- * whose place that acts.  When the attempt has ended, the main request is posted.  NULL
- * if there is no memory, with nothing changed.
+ * upstream states of earlier attempts, or NULL.  If the handler is one of
+ * nginx's own, "proxied", it begins with the module contexts of the main
+ * request, in whose place it acts.  When the attempt has ended, the main
+ * request is posted.  NULL if there is no memory, with nothing changed.
  */
 ngx_http_retry_chain_attempt_t *ngx_http_retry_chain_attempt_start(
     ngx_http_request_t *r, ngx_http_handler_pt handler,
@@ -130,6 +136,9 @@ ngx_int_t ngx_http_retry_chain_attempt_content_handler(ngx_http_request_t *sr);
 /* an attempt of an @location has found its content handler */
 void ngx_http_retry_chain_attempt_locate_handler(ngx_http_request_t *sr,
     ngx_uint_t proxied);
+
+/* follows the update that the cache of the attempt has begun */
+void ngx_http_retry_chain_attempt_update(ngx_http_retry_chain_attempt_t *at);
 
 /* ends an attempt that has been redirected, so that the main request follows */
 ngx_int_t ngx_http_retry_chain_attempt_phase_handler(ngx_http_request_t *sr);

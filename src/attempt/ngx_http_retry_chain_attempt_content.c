@@ -14,9 +14,11 @@ static ngx_int_t ngx_http_retry_chain_attempt_content_start(
     ngx_http_retry_chain_attempt_t *at);
 static ngx_int_t ngx_http_retry_chain_attempt_content_reinit(
     ngx_http_request_t *sr);
+static ngx_int_t ngx_http_retry_chain_attempt_updated(ngx_http_request_t *r,
+    void *data, ngx_int_t rc);
 
 
-/* the content handler of attempts */
+/* the content handler of attempts, and of the updates of what they relay */
 
 ngx_int_t
 ngx_http_retry_chain_attempt_content_handler(ngx_http_request_t *sr)
@@ -126,4 +128,45 @@ ngx_http_retry_chain_attempt_locate_handler(ngx_http_request_t *sr,
 
         sr->content_handler = ngx_http_retry_chain_attempt_content_handler;
     }
+}
+
+
+/* nginx has posted an update of the stale reply, it has not begun */
+
+void
+ngx_http_retry_chain_attempt_update(ngx_http_retry_chain_attempt_t *at)
+{
+    ngx_http_request_t         *r;
+    ngx_http_posted_request_t  *pr;
+
+    for (pr = at->request->main->posted_requests; pr; pr = pr->next) {
+        r = pr->request;
+
+        if (r->parent == at->request && r->background) {
+
+            at->update.handler = ngx_http_retry_chain_attempt_updated;
+            at->update.data = at;
+
+            r->post_subrequest = &at->update;
+            r->content_handler = ngx_http_retry_chain_attempt_content_handler;
+
+            return;
+        }
+    }
+}
+
+
+static ngx_int_t
+ngx_http_retry_chain_attempt_updated(ngx_http_request_t *r, void *data,
+    ngx_int_t rc)
+{
+    ngx_http_retry_chain_attempt_t *at = data;
+
+    /* an error page ends it once more */
+
+    r->post_subrequest = NULL;
+
+    at->updated(at, r);
+
+    return rc;
 }

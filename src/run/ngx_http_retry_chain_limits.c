@@ -209,6 +209,28 @@ ngx_http_retry_chain_limits_outcome(ngx_http_retry_chain_run_t *run,
 }
 
 
+void
+ngx_http_retry_chain_limits_updated(ngx_http_retry_chain_run_t *run,
+    ngx_http_retry_chain_attempt_t *at, ngx_http_request_t *r)
+{
+    ngx_http_upstream_t             *u;
+    ngx_http_retry_chain_outcome_t   said;
+
+    if (run->plan->queues == NULL) {
+        return;
+    }
+
+    ngx_http_retry_chain_said_outcome(r, 0, &said);
+
+    if (said.outcome == NGX_HTTP_RETRY_CHAIN_REPLY) {
+        u = ngx_http_retry_chain_said_upstream(r);
+
+        ngx_http_retry_chain_limits_reply(run, at, r, said.status,
+                                          (uint64_t) u->start_time * 1000);
+    }
+}
+
+
 /* the upstream has replied to a call that was sent at "sent" */
 
 static void

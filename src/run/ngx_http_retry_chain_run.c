@@ -31,6 +31,8 @@ static void ngx_http_retry_chain_run_event_handler(ngx_event_t *ev);
 
 static ngx_int_t ngx_http_retry_chain_run_judge(
     ngx_http_retry_chain_attempt_t *at, ngx_str_t *body);
+static void ngx_http_retry_chain_run_updated(
+    ngx_http_retry_chain_attempt_t *at, ngx_http_request_t *r);
 static void ngx_http_retry_chain_run_ended(ngx_http_retry_chain_run_t *run);
 static void ngx_http_retry_chain_run_cleanup(void *data);
 static void ngx_http_retry_chain_run_pool_cleanup(void *data);
@@ -242,6 +244,7 @@ ngx_http_retry_chain_run_attempt(ngx_http_retry_chain_run_t *run)
 
     at->data = run;
     at->judge = ngx_http_retry_chain_run_judge;
+    at->updated = ngx_http_retry_chain_run_updated;
     at->cut = &run->event;
 
     r->read_event_handler = ngx_http_block_reading;
@@ -322,6 +325,16 @@ ngx_http_retry_chain_run_judge(ngx_http_retry_chain_attempt_t *at,
     }
 
     return NGX_DECLINED;
+}
+
+
+/* the run may have gone on meanwhile, or have ended, but it is there */
+
+static void
+ngx_http_retry_chain_run_updated(ngx_http_retry_chain_attempt_t *at,
+    ngx_http_request_t *r)
+{
+    ngx_http_retry_chain_limits_updated(at->data, at, r);
 }
 
 

@@ -181,6 +181,10 @@ void ngx_http_retry_chain_limits_release(ngx_http_retry_chain_run_t *run);
 void ngx_http_retry_chain_limits_outcome(ngx_http_retry_chain_run_t *run,
     ngx_http_retry_chain_attempt_t *at);
 
+/* likewise of "r", which has updated the stale reply of an attempt */
+void ngx_http_retry_chain_limits_updated(ngx_http_retry_chain_run_t *run,
+    ngx_http_retry_chain_attempt_t *at, ngx_http_request_t *r);
+
 /* what a hint in the reply of a dry run would make of the limits */
 void ngx_http_retry_chain_limits_foresee(ngx_http_retry_chain_run_t *run,
     ngx_http_retry_chain_outcome_t *outcome,
