@@ -44,6 +44,8 @@ my %places = (
                  . ' error_page 503 /page;',
     intercept_proxied => 'proxy_pass http://s503; proxy_intercept_errors on;'
                          . ' error_page 503 /other;',
+    intercept_cached => 'proxy_pass http://s503; proxy_intercept_errors on;'
+                        . ' error_page 503 =200 /kept;',
     success => 'proxy_pass http://s200; retry_chain_success 201;',
     stop => 'proxy_pass http://s404; retry_chain_stop 404;',
     cached => 'proxy_pass http://cached; proxy_cache c;',
@@ -74,6 +76,11 @@ server {
     $conf
     location = /page { return 200 "page\\n"; }
     location = /other { proxy_pass http://ok; }
+    location = /kept {
+        proxy_cache c;
+        proxy_cache_key kept;
+        proxy_pass http://cached;
+    }
     location \@other { proxy_pass http://ok; }
 }
 EOC
@@ -109,7 +116,7 @@ for my $place (sort keys %places) {
         # HEAD leaves a connection that is closed when it is used again
         next if $place eq 'short' && $method ne 'GET';
 
-        line($method, "/direct/$place") if $place eq 'cached';
+        line($method, "/direct/$place") if $place =~ /cached/;
 
         my $attempt = line($method, "/attempt/$place");
 

@@ -92,7 +92,55 @@ place('budget/real', 'retry_chain a b; retry_chain_budget 0% min=6r/m;');
 place('alone', "$dry retry_chain a b;", zone => '');
 place('inherited', 'retry_chain a b; retry_chain_dry_run off;');
 
-my $n = limits(server => "location \@last { return 200; }");
+# what is in the cache, what the upstream says now, and what the log says
+
+my $stale = 'X-Accel-Expires: @1';
+my @post = (-method => 'POST', -body => 'x');
+
+my @cached = (
+    ['a stored failure says nothing of now', '429 / Retry-After: 5', [],
+     'status 429, would retry at "a" in 1000 ms'],
+    ['nor does a stale one', "404 / RateLimit: \"d\";r=0;t=7 / $stale",
+     [a => '500'], 'status 404, would retry at "a" in 1000 ms'],
+    ['a limit behind a stale failure', "404 / $stale",
+     [a => '429 / Retry-After: 5'], 'status 404, would retry at "a" in 5000 ms'],
+    ['a 304 that makes a failure fresh', "404 / ETag: \"v1\" / $stale",
+     [a => '304 / RateLimit: "d";r=0;t=6'],
+     'status 404, would retry at "a" in 6000 ms'],
+    ['a limit behind a stale success', "200 / $stale",
+     [a => '429 / Retry-After: 5']],
+    ['a stored success that is a 304 for the client', '200 / ETag: "v1"',
+     [-head => "If-None-Match: \"v1\"\r\n"]],
+    ['a stale 429 behind a call that was made', "429 / $stale",
+     [a => 'close | close', @post], 'status 429, would end: unsafe'],
+    ['a stored 500 without a call', '500', [@post],
+     'status 500, would retry at "a" in 1000 ms'],
+);
+
+my $cache = 'proxy_cache c; proxy_cache_key $arg_key; proxy_cache_revalidate on;'
+            . 'proxy_cache_methods GET POST; proxy_cache_valid any 1h;'
+            . 'proxy_cache_use_stale error http_429 http_500;';
+my $rule = "$dry retry_chain a; retry_chain_success 200;"
+           . 'retry_chain_retry http_404 http_429 http_500 interval=1s;';
+
+place('cached', "$rule $cache");
+place('cached/store', "retry_chain off; $cache",
+      pass => 'set $way a; proxy_pass http://$way;');
+place('cached/page', "$rule proxy_intercept_errors on; error_page 429 /stored;");
+place('cached/else', "$rule proxy_intercept_errors on;"
+                     . 'error_page 429 /proxied;');
+
+my $n = limits(http => 'proxy_cache_path %%DIR%%/cache keys_zone=c:1m;',
+               server => <<'EOC');
+location @last { return 200; }
+location = /stored {
+    proxy_cache c;
+    proxy_cache_key page;
+    proxy_cache_valid any 1h;
+    proxy_pass http://c;
+}
+location = /proxied { proxy_pass http://c; }
+EOC
 
 
 # ---- what the log says ------------------------------------------------------
@@ -195,6 +243,28 @@ is(ask('/budget/real/1', a => '500')->{said},
 
 is(ask('/alone/1', a => '500')->{run}, 'dry_run [a] [500] [first]',
    'without a zone');
+# what the cache says and what the upstream says
+
+for my $case (@cached) {
+    my ($name, $stored, $say, $log) = @$case;
+    my $key = ++$i;
+
+    ask("/cached/store/$key?key=$key", a => $stored);
+    is(join("\n", said_after("/cached/$key?key=$key", @$say)), $log // '',
+       $name);
+}
+
+is(left('cached', 'a'), 0, 'nothing of it limits');
+
+ask('/stored', c => '200 / RateLimit: "d";r=0;t=90');
+
+for my $page (qw(page else)) {
+    is(join("\n", said_after("/cached/$page/1", a => '429 / Retry-After: 5',
+                             c => '200 / RateLimit: "d";r=0;t=90')),
+       'status 429, would retry at "a" in 5000 ms',
+       "$page: an error page from an upstream is none of its replies");
+}
+
 is(ask('/inherited/1', a => '500')->{run},
    'success [a, b] [500, 200] [first, step]', 'off');
 

@@ -94,13 +94,12 @@ ngx_http_retry_chain_phase_handler(ngx_http_request_t *r)
         return NGX_DECLINED;
     }
 
-    if (ngx_http_retry_chain_passthrough_plan(rclcf->plan)) {
-        ngx_http_retry_chain_passthrough_begin(run);
-        return NGX_DECLINED;
-    }
-
     run->handler = r->content_handler;
     r->content_handler = ngx_http_retry_chain_content_handler;
+
+    if (ngx_http_retry_chain_passthrough_plan(rclcf->plan)) {
+        ngx_http_retry_chain_passthrough_begin(run);
+    }
 
     return NGX_DECLINED;
 }
@@ -151,6 +150,12 @@ ngx_http_retry_chain_content_handler(ngx_http_request_t *r)
         /* a clone made by another module */
 
         return run->handler(r);
+    }
+
+    if (run->state == NGX_HTTP_RETRY_CHAIN_RUN_PASSTHROUGH) {
+        rc = run->handler(r);
+        ngx_http_retry_chain_said_watch(r);
+        return rc;
     }
 
     rcmcf = ngx_http_get_module_main_conf(r, ngx_http_retry_chain_module);

@@ -346,8 +346,7 @@ ngx_http_retry_chain_limits_parse(ngx_http_retry_chain_run_t *run,
 
 void
 ngx_http_retry_chain_limits_foresee(ngx_http_retry_chain_run_t *run,
-    ngx_http_retry_chain_outcome_t *outcome,
-    ngx_http_retry_chain_limits_t *limits)
+    ngx_http_retry_chain_outcome_t *said, ngx_http_retry_chain_limits_t *limits)
 {
     ngx_uint_t                         i;
     ngx_http_request_t                *r;
@@ -355,13 +354,15 @@ ngx_http_retry_chain_limits_foresee(ngx_http_retry_chain_run_t *run,
 
     r = run->request;
 
-    if (outcome->outcome != NGX_HTTP_RETRY_CHAIN_REPLY || r->upstream == NULL) {
+    if (said->outcome != NGX_HTTP_RETRY_CHAIN_REPLY
+        || ngx_http_retry_chain_said_upstream(r) == NULL)
+    {
         return;
     }
 
-    ngx_http_retry_chain_limits_parse(run, r, outcome->status, &ratelimit);
+    ngx_http_retry_chain_limits_parse(run, r, said->status, &ratelimit);
 
-    if (!ratelimit.limited && outcome->status == 429 && run->plan->queues
+    if (!ratelimit.limited && said->status == 429 && run->plan->queues
         && !run->plan->retry_after.off)
     {
         ratelimit.limited = 1;

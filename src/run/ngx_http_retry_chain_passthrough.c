@@ -155,11 +155,14 @@ static ngx_int_t
 ngx_http_retry_chain_passthrough_outcome(ngx_http_retry_chain_run_t *run,
     ngx_http_retry_chain_outcome_t *outcome)
 {
-    ngx_uint_t                  status;
-    ngx_http_request_t         *r;
-    ngx_http_upstream_state_t  *state;
+    ngx_uint_t                       status;
+    ngx_http_request_t              *r;
+    ngx_http_upstream_t             *u;
+    ngx_http_upstream_state_t       *state;
+    ngx_http_retry_chain_outcome_t   said;
 
     r = run->request;
+    u = ngx_http_retry_chain_said_upstream(r);
     state = ngx_http_retry_chain_passthrough_state(run);
     status = r->headers_out.status;
 
@@ -174,40 +177,35 @@ ngx_http_retry_chain_passthrough_outcome(ngx_http_retry_chain_run_t *run,
         return NGX_DONE;
     }
 
-    outcome->outcome = NGX_HTTP_RETRY_CHAIN_REPLY;
-    outcome->sent = 1;
+    ngx_http_retry_chain_said_outcome(r, run->first_state, &said);
 
-#if (NGX_HTTP_CACHE)
-    if (r->cached) {
-        state = NULL;
-    }
-#endif
+    if (ngx_http_retry_chain_said_cached(r)) {
 
-    if (state) {
-        status = state->status;
+        /* what the client gets of it may be a 304, or a page */
 
-        if (status && state->header_time == (ngx_msec_t) -1) {
-
-            outcome->outcome = NGX_HTTP_RETRY_CHAIN_ERROR;
-            outcome->sent = state->bytes_sent != 0;
-
-            if (status == NGX_HTTP_GATEWAY_TIME_OUT) {
-                outcome->outcome = NGX_HTTP_RETRY_CHAIN_TIMEOUT;
-
-            } else if (state->bytes_received) {
-                outcome->outcome = NGX_HTTP_RETRY_CHAIN_INVALID_HEADER;
-            }
+        if (u->headers_in.status_n) {
+            status = u->headers_in.status_n;
         }
 
-    } else if (run->target && r->upstream == NULL && status) {
+        outcome->cached = 1;
+        outcome->sent = said.sent && said.status != NGX_HTTP_TOO_MANY_REQUESTS;
+
+    } else if (state) {
+        *outcome = said;
+        return said.outcome ? NGX_OK : NGX_AGAIN;
+
+    } else if (run->target && u == NULL && status) {
 
         /* the request itself could not be read */
 
-        outcome->outcome = 0;
         outcome->status = status;
         return NGX_DONE;
+
+    } else {
+        outcome->sent = 1;
     }
 
+    outcome->outcome = NGX_HTTP_RETRY_CHAIN_REPLY;
     outcome->status = status;
 
     return status ? NGX_OK : NGX_AGAIN;
@@ -276,7 +274,15 @@ static void
 ngx_http_retry_chain_passthrough_decide(ngx_http_retry_chain_run_t *run,
     ngx_http_retry_chain_outcome_t *outcome)
 {
-    ngx_http_retry_chain_limits_t  limits;
+    ngx_http_retry_chain_limits_t    limits;
+    ngx_http_retry_chain_outcome_t   said;
+
+    said = *outcome;
+
+    if (outcome->cached) {
+        ngx_http_retry_chain_said_outcome(run->request, run->first_state,
+                                          &said);
+    }
 
     ngx_memzero(&run->place, sizeof(ngx_http_retry_chain_place_t));
 
@@ -286,7 +292,7 @@ ngx_http_retry_chain_passthrough_decide(ngx_http_retry_chain_run_t *run,
 
     ngx_http_retry_chain_schedule_safety(run->request, outcome);
     ngx_http_retry_chain_limits_survey(run, &limits);
-    ngx_http_retry_chain_limits_foresee(run, outcome, &limits);
+    ngx_http_retry_chain_limits_foresee(run, &said, &limits);
 
     (void) ngx_http_retry_chain_decide(run->plan, &run->place, &limits, outcome,
                                        NULL,

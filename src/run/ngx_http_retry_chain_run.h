@@ -185,9 +185,9 @@ void ngx_http_retry_chain_limits_outcome(ngx_http_retry_chain_run_t *run,
 void ngx_http_retry_chain_limits_updated(ngx_http_retry_chain_run_t *run,
     ngx_http_retry_chain_attempt_t *at, ngx_http_request_t *r);
 
-/* what a hint in the reply of a dry run would make of the limits */
+/* what that which the upstream said in a dry run would make of the limits */
 void ngx_http_retry_chain_limits_foresee(ngx_http_retry_chain_run_t *run,
-    ngx_http_retry_chain_outcome_t *outcome,
+    ngx_http_retry_chain_outcome_t *said,
     ngx_http_retry_chain_limits_t *limits);
 
 /* the ms until some upstream is free, 0 if one is not limited now */
