@@ -351,7 +351,7 @@ ngx_http_retry_chain_postconfiguration(ngx_conf_t *cf)
         return NGX_ERROR;
     }
 
-    ngx_http_retry_chain_relay_init();
+    ngx_http_retry_chain_filter_init();
 
     if (rcmcf->headers) {
         ngx_http_retry_chain_trail_init();

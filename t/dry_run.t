@@ -249,7 +249,7 @@ for my $case (@cached) {
     my ($name, $stored, $say, $log) = @$case;
     my $key = ++$i;
 
-    ask("/cached/store/$key?key=$key", a => $stored);
+    logged("/cached/store/$key?key=$key", a => $stored);
     is(join("\n", said_after("/cached/$key?key=$key", @$say)), $log // '',
        $name);
 }

@@ -24,12 +24,6 @@ static ngx_int_t ngx_http_retry_chain_attempt_clone(
     ngx_http_retry_chain_attempt_t *at, ngx_http_request_t *r);
 static ngx_int_t ngx_http_retry_chain_attempt_quiet(ngx_http_request_t *sr);
 static void ngx_http_retry_chain_attempt_locate(ngx_http_request_t *sr);
-static void ngx_http_retry_chain_attempt_broken(
-    ngx_http_retry_chain_attempt_t *at);
-static void ngx_http_retry_chain_attempt_judge(
-    ngx_http_retry_chain_attempt_t *at);
-static ngx_uint_t ngx_http_retry_chain_attempt_sent(
-    ngx_http_retry_chain_attempt_t *at);
 
 
 static ngx_pool_t  *ngx_http_retry_chain_free_pools[NGX_HTTP_RETRY_CHAIN_POOLS];
@@ -358,14 +352,14 @@ ngx_http_retry_chain_attempt_done(ngx_http_request_t *sr, void *data,
     c = sr->connection;
 
     ngx_log_debug4(NGX_LOG_DEBUG_HTTP, c->log, 0,
-                   "retry chain attempt done: %i, relaying:%d, buffered:%xd, "
-                   "error:%d", rc, at->relaying, sr->buffered, c->error);
+                   "retry chain attempt done: %i, state:%d, buffered:%xd, "
+                   "error:%d", rc, at->state, sr->buffered, c->error);
 
-    if (at->done) {
+    if (at->state == NGX_HTTP_RETRY_CHAIN_ATTEMPT_DONE) {
         return rc;
     }
 
-    if (at->answered && rc <= NGX_OK) {
+    if (at->state == NGX_HTTP_RETRY_CHAIN_ATTEMPT_ANSWERED && rc <= NGX_OK) {
 
         /* whatever became of a body that nobody wanted */
 
@@ -387,18 +381,19 @@ ngx_http_retry_chain_attempt_done(ngx_http_request_t *sr, void *data,
         return rc;
     }
 
-    at->done = 1;
     at->rc = rc;
 
-    if (!at->judged) {
-        ngx_http_retry_chain_attempt_judge(at);
-        ngx_http_retry_chain_attempt_cached(at);
+    if (at->state == NGX_HTTP_RETRY_CHAIN_ATTEMPT_HEADER) {
+        ngx_http_retry_chain_outcome_end(at);
 
-    } else if (at->buffering && !at->answered && !c->error
-               && rc != NGX_HTTP_CLIENT_CLOSED_REQUEST)
+    } else if (at->state == NGX_HTTP_RETRY_CHAIN_ATTEMPT_BUFFERING
+               && !c->error && rc != NGX_HTTP_CLIENT_CLOSED_REQUEST)
     {
-        ngx_http_retry_chain_attempt_broken(at);
+        ngx_http_retry_chain_outcome_broken(at);
     }
+
+    ngx_http_retry_chain_attempt_set_state(at,
+                                           NGX_HTTP_RETRY_CHAIN_ATTEMPT_DONE);
 
     at->error = c->error;
     c->error = 0;
@@ -424,170 +419,6 @@ ngx_http_retry_chain_attempt_done(ngx_http_request_t *sr, void *data,
     (void) ngx_http_post_request(r, &at->posted);
 
     return NGX_OK;
-}
-
-
-/* a reply that was held back has no end: nothing of it has been sent */
-
-static void
-ngx_http_retry_chain_attempt_broken(ngx_http_retry_chain_attempt_t *at)
-{
-    at->rc = at->expired ? NGX_HTTP_GATEWAY_TIME_OUT : NGX_HTTP_BAD_GATEWAY;
-
-    at->outcome.outcome = at->expired ? NGX_HTTP_RETRY_CHAIN_TIMEOUT
-                                      : NGX_HTTP_RETRY_CHAIN_ERROR;
-    at->outcome.status = at->rc;
-}
-
-
-/* an attempt that ended without a header has a code only */
-
-static void
-ngx_http_retry_chain_attempt_judge(ngx_http_retry_chain_attempt_t *at)
-{
-    ngx_int_t                        rc;
-    ngx_uint_t                       i;
-    ngx_array_t                     *states;
-    ngx_http_upstream_t             *u;
-    ngx_http_upstream_state_t       *state;
-    ngx_http_retry_chain_outcome_t  *outcome;
-
-    rc = at->rc;
-    u = at->request->upstream;
-    outcome = &at->outcome;
-
-    if (at->expired && rc != NGX_HTTP_CLIENT_CLOSED_REQUEST
-        && rc != NGX_HTTP_REQUEST_TIME_OUT && rc != NGX_ERROR)
-    {
-        rc = NGX_HTTP_GATEWAY_TIME_OUT;
-        at->rc = rc;
-    }
-
-    outcome->outcome = NGX_HTTP_RETRY_CHAIN_REPLY;
-    outcome->status = rc > 0 ? rc : 0;
-    outcome->sent = 1;
-
-    if (at->redirected) {
-        outcome->status = u ? u->headers_in.status_n : NGX_HTTP_OK;
-        return;
-    }
-
-    if (u && u->headers_in.x_accel_redirect
-        && u->state && u->state->header_time != (ngx_msec_t) -1
-        && !(u->conf->ignore_headers & NGX_HTTP_UPSTREAM_IGN_XA_REDIRECT))
-    {
-        /* the upstream has answered, it is the redirect that failed here */
-
-        outcome->status = u->headers_in.status_n;
-        return;
-    }
-
-    if (u == NULL || (!at->expired && (ngx_int_t) u->headers_in.status_n == rc))
-    {
-        return;
-    }
-
-    switch (rc) {
-
-    case NGX_HTTP_GATEWAY_TIME_OUT:
-        outcome->outcome = NGX_HTTP_RETRY_CHAIN_TIMEOUT;
-        break;
-
-    case NGX_HTTP_BAD_GATEWAY:
-    case NGX_HTTP_INTERNAL_SERVER_ERROR:
-        outcome->outcome = NGX_HTTP_RETRY_CHAIN_ERROR;
-        break;
-
-    default:
-        return;
-    }
-
-    outcome->sent = ngx_http_retry_chain_attempt_sent(at);
-
-    states = at->request->upstream_states;
-
-    if (outcome->outcome == NGX_HTTP_RETRY_CHAIN_TIMEOUT || states == NULL) {
-        return;
-    }
-
-    /* something was received, but it was no header */
-
-    state = states->elts;
-    i = states->nelts;
-
-    if (i > at->states && state[i - 1].bytes_received) {
-        outcome->outcome = NGX_HTTP_RETRY_CHAIN_INVALID_HEADER;
-    }
-}
-
-
-/*
- * 0 if no byte of the request has left in any try of the attempt: neither a
- * refused nor a slow connect, nor a failed TLS handshake.
- */
-
-static ngx_uint_t
-ngx_http_retry_chain_attempt_sent(ngx_http_retry_chain_attempt_t *at)
-{
-    ngx_uint_t                  i;
-    ngx_array_t                *states;
-    ngx_http_upstream_state_t  *state;
-
-    states = at->request->upstream_states;
-
-    if (states == NULL) {
-        return 0;
-    }
-
-    state = states->elts;
-
-    for (i = at->states; i < states->nelts; i++) {
-        if (state[i].bytes_sent) {
-            return 1;
-        }
-    }
-
-    return 0;
-}
-
-
-void
-ngx_http_retry_chain_attempt_cached(ngx_http_retry_chain_attempt_t *at)
-{
-    ngx_http_retry_chain_outcome_t  said;
-
-    if (!ngx_http_retry_chain_said_cached(at->request)) {
-        return;
-    }
-
-    at->outcome.cached = 1;
-
-    ngx_http_retry_chain_attempt_said(at, &said);
-
-    at->outcome.sent = said.outcome == NGX_HTTP_RETRY_CHAIN_REPLY
-                       ? said.status != NGX_HTTP_TOO_MANY_REQUESTS
-                       : ngx_http_retry_chain_attempt_sent(at);
-
-#if (NGX_HTTP_CACHE)
-    if (at->request->cache->background) {
-        ngx_http_retry_chain_attempt_update(at);
-    }
-#endif
-}
-
-
-void
-ngx_http_retry_chain_attempt_said(ngx_http_retry_chain_attempt_t *at,
-    ngx_http_retry_chain_outcome_t *said)
-{
-    if (!at->outcome.cached) {
-        *said = at->outcome;
-        return;
-    }
-
-    ngx_http_retry_chain_said_outcome(at->request, at->states, said);
-
-    said->cached = 1;
 }
 
 
@@ -647,7 +478,9 @@ ngx_http_retry_chain_attempt_phase_handler(ngx_http_request_t *sr)
 
     at = ngx_http_retry_chain_attempt_get(sr);
 
-    if (at == NULL || at->done || at->relaying) {
+    if (at == NULL || at->relayed
+        || at->state == NGX_HTTP_RETRY_CHAIN_ATTEMPT_DONE)
+    {
         return NGX_DECLINED;
     }
 

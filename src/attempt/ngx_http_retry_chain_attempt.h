@@ -16,7 +16,7 @@
 
 #include "ngx_http_retry_chain.h"
 #include "ngx_http_retry_chain_policy.h"
-#include "ngx_http_retry_chain_said.h"
+#include "ngx_http_retry_chain_response.h"
 
 
 typedef struct ngx_http_retry_chain_attempt_s  ngx_http_retry_chain_attempt_t;
@@ -25,16 +25,15 @@ typedef struct ngx_http_retry_chain_attempt_s  ngx_http_retry_chain_attempt_t;
 typedef struct ngx_http_retry_chain_body_buffer_s
     ngx_http_retry_chain_body_buffer_t;
 
-/*
- * NGX_OK: relay the reply; NGX_DECLINED: discard it; NGX_AGAIN: hold it back,
- * and ask again with its body, or with NULL if that is too large.
- */
-typedef ngx_int_t (*ngx_http_retry_chain_judge_pt)(
-    ngx_http_retry_chain_attempt_t *at, ngx_str_t *body);
 
-/* the update of a stale reply, the request "r", has ended */
-typedef void (*ngx_http_retry_chain_updated_pt)(
-    ngx_http_retry_chain_attempt_t *at, ngx_http_request_t *r);
+typedef enum {
+    NGX_HTTP_RETRY_CHAIN_ATTEMPT_HEADER = 0,    /* nothing has come */
+    NGX_HTTP_RETRY_CHAIN_ATTEMPT_BUFFERING,     /* the reply is held back */
+    NGX_HTTP_RETRY_CHAIN_ATTEMPT_RELAYING,      /* it is the answer */
+    NGX_HTTP_RETRY_CHAIN_ATTEMPT_ANSWERED,      /* its header was all of that */
+    NGX_HTTP_RETRY_CHAIN_ATTEMPT_DISCARDING,
+    NGX_HTTP_RETRY_CHAIN_ATTEMPT_DONE
+} ngx_http_retry_chain_attempt_state_e;
 
 
 struct ngx_http_retry_chain_attempt_s {
@@ -43,11 +42,11 @@ struct ngx_http_retry_chain_attempt_s {
     ngx_http_retry_chain_step_t         *step;
     ngx_http_handler_pt                  handler;   /* the location's own */
 
+    ngx_http_retry_chain_attempt_state_e
+                                         state;
+
     void                                *data;      /* the run */
-    ngx_http_retry_chain_judge_pt        judge;     /* asked for the verdict */
-    ngx_http_retry_chain_updated_pt      updated;
     ngx_http_retry_chain_body_buffer_t  *buffer;    /* or NULL */
-    ngx_event_t                         *cut;       /* fired to cut a body */
 
     ngx_http_cleanup_t                  *cleanup;   /* of main, before it */
 
@@ -55,28 +54,23 @@ struct ngx_http_retry_chain_attempt_s {
     ngx_int_t                          (*reinit)(ngx_http_request_t *sr);
 
     ngx_http_post_subrequest_t           ps;
-    ngx_http_post_subrequest_t           update;
+    ngx_http_post_subrequest_t           update;    /* of a stale reply */
     ngx_http_posted_request_t            posted;    /* of the main request */
 
     ngx_http_retry_chain_outcome_t       outcome;
     ngx_int_t                            rc;        /* the attempt ended with */
-    ngx_int_t                            answer;    /* with "answered" */
+    ngx_int_t                            answer;    /* if answered */
     ngx_uint_t                           states;    /* first of its own */
     off_t                                discarded; /* bytes */
     ngx_str_t                            named;     /* redirect to @location */
 
     unsigned                             proxied:1; /* by nginx's own handler */
-    unsigned                             judged:1;  /* the header was seen */
-    unsigned                             buffering:1;
-    unsigned                             relaying:1;
-    unsigned                             discarding:1;
+    unsigned                             relayed:1; /* the header is */
     unsigned                             expired:1; /* aborted by a timeout */
     unsigned                             redirected:1;
     unsigned                             replaced:1; /* by a filter */
     unsigned                             complete:1; /* end of the body seen */
-    unsigned                             answered:1; /* by a header alone */
     unsigned                             aio:1;     /* of the main request */
-    unsigned                             done:1;
     unsigned                             error:1;   /* c->error at the end */
 };
 
@@ -124,12 +118,24 @@ void ngx_http_retry_chain_attempt_exit(ngx_cycle_t *cycle);
 ngx_int_t ngx_http_retry_chain_attempt_done(ngx_http_request_t *sr, void *data,
     ngx_int_t rc);
 
-/* notes it in the outcome if a cache has answered */
-void ngx_http_retry_chain_attempt_cached(ngx_http_retry_chain_attempt_t *at);
+/* ends an attempt that has been redirected, so that the main request follows */
+ngx_int_t ngx_http_retry_chain_attempt_phase_handler(ngx_http_request_t *sr);
 
-/* what the upstream said, 0 if a cache has answered without a call */
-void ngx_http_retry_chain_attempt_said(ngx_http_retry_chain_attempt_t *at,
-    ngx_http_retry_chain_outcome_t *said);
+
+/* the one place that changes the state */
+
+static ngx_inline void
+ngx_http_retry_chain_attempt_set_state(ngx_http_retry_chain_attempt_t *at,
+    ngx_http_retry_chain_attempt_state_e state)
+{
+    ngx_log_debug2(NGX_LOG_DEBUG_HTTP, at->request->connection->log, 0,
+                   "retry chain attempt state: %d -> %d", at->state, state);
+
+    at->state = state;
+}
+
+
+/* attempt_content.c */
 
 ngx_int_t ngx_http_retry_chain_attempt_content_handler(ngx_http_request_t *sr);
 
@@ -137,17 +143,58 @@ ngx_int_t ngx_http_retry_chain_attempt_content_handler(ngx_http_request_t *sr);
 void ngx_http_retry_chain_attempt_locate_handler(ngx_http_request_t *sr,
     ngx_uint_t proxied);
 
-/* follows the update that the cache of the attempt has begun */
+/* at->update is called when the update that its cache has begun has ended */
 void ngx_http_retry_chain_attempt_update(ngx_http_retry_chain_attempt_t *at);
 
-/* ends an attempt that has been redirected, so that the main request follows */
-ngx_int_t ngx_http_retry_chain_attempt_phase_handler(ngx_http_request_t *sr);
+
+/* outcome.c: what nginx knows of an attempt, as an outcome */
+
+/* the header of the reply has come */
+void ngx_http_retry_chain_outcome_header(ngx_http_retry_chain_attempt_t *at);
+
+/* the attempt has ended without one; its code may become another one */
+void ngx_http_retry_chain_outcome_end(ngx_http_retry_chain_attempt_t *at);
+
+/* it has ended before the end of a reply that was held back */
+void ngx_http_retry_chain_outcome_broken(ngx_http_retry_chain_attempt_t *at);
+
+/*
+ * The request has been answered by the location's own handler, its states begin
+ * with "first".  NGX_AGAIN: it is not known yet; NGX_DONE: the client has left,
+ * or the request could not be read.
+ */
+ngx_int_t ngx_http_retry_chain_outcome_request(ngx_http_request_t *r,
+    ngx_uint_t first, ngx_uint_t proxied,
+    ngx_http_retry_chain_outcome_t *outcome);
+
+/* what the upstream itself has said, 0 if a cache answered without a call */
+void ngx_http_retry_chain_outcome_upstream(ngx_http_retry_chain_attempt_t *at,
+    ngx_http_retry_chain_outcome_t *response);
+
+/* the same of the last try since state "first"; 0 if there is none yet */
+void ngx_http_retry_chain_outcome_states(ngx_http_request_t *r,
+    ngx_uint_t first, ngx_http_retry_chain_outcome_t *outcome);
 
 
-/* relay.c */
+/* relay.c: the reply of an attempt goes to the main request, or nowhere */
 
-/* called in postconfiguration */
-void ngx_http_retry_chain_relay_init(void);
+/* feeds the header of the reply to the filters of the main request */
+ngx_int_t ngx_http_retry_chain_relay_header(ngx_http_retry_chain_attempt_t *at);
+
+/* likewise a part of the body, the end of which is that of the reply */
+ngx_int_t ngx_http_retry_chain_relay_body(ngx_http_retry_chain_attempt_t *at,
+    ngx_chain_t *in);
+
+/* NGX_ERROR if the body is not worth reading, the upstream is to be ended */
+ngx_int_t ngx_http_retry_chain_discard_header(
+    ngx_http_retry_chain_attempt_t *at);
+
+/* drops a part of the body; NGX_DONE if it was more than is worth reading */
+ngx_int_t ngx_http_retry_chain_discard_body(ngx_http_retry_chain_attempt_t *at,
+    ngx_chain_t *in);
+
+/* marks buffers as sent; the size of what was in them */
+off_t ngx_http_retry_chain_discard(ngx_chain_t *in);
 
 
 /* relay_headers.c */

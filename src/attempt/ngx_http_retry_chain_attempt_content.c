@@ -14,8 +14,6 @@ static ngx_int_t ngx_http_retry_chain_attempt_content_start(
     ngx_http_retry_chain_attempt_t *at);
 static ngx_int_t ngx_http_retry_chain_attempt_content_reinit(
     ngx_http_request_t *sr);
-static ngx_int_t ngx_http_retry_chain_attempt_updated(ngx_http_request_t *r,
-    void *data, ngx_int_t rc);
 
 
 /* the content handler of attempts, and of the updates of what they relay */
@@ -45,7 +43,7 @@ ngx_http_retry_chain_attempt_content_handler(ngx_http_request_t *sr)
 
 #if (NGX_HTTP_CACHE)
     if (sr->upstream && sr->upstream->conf->cache) {
-        ngx_http_retry_chain_said_watch(sr);
+        ngx_http_retry_chain_response_watch(sr);
     }
 #endif
 
@@ -143,30 +141,10 @@ ngx_http_retry_chain_attempt_update(ngx_http_retry_chain_attempt_t *at)
         r = pr->request;
 
         if (r->parent == at->request && r->background) {
-
-            at->update.handler = ngx_http_retry_chain_attempt_updated;
-            at->update.data = at;
-
             r->post_subrequest = &at->update;
             r->content_handler = ngx_http_retry_chain_attempt_content_handler;
 
             return;
         }
     }
-}
-
-
-static ngx_int_t
-ngx_http_retry_chain_attempt_updated(ngx_http_request_t *r, void *data,
-    ngx_int_t rc)
-{
-    ngx_http_retry_chain_attempt_t *at = data;
-
-    /* an error page ends it once more */
-
-    r->post_subrequest = NULL;
-
-    at->updated(at, r);
-
-    return rc;
 }

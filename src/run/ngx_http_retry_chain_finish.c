@@ -40,7 +40,7 @@ ngx_http_retry_chain_finish_request(ngx_http_retry_chain_run_t *run)
     rc = at->rc;
 
     if (c->error
-        || (at->relaying && rc == NGX_HTTP_REQUEST_TIME_OUT)
+        || (at->relayed && rc == NGX_HTTP_REQUEST_TIME_OUT)
         || rc == NGX_HTTP_CLIENT_CLOSED_REQUEST)
     {
         run->verdict.result = NGX_HTTP_RETRY_CHAIN_ABORTED;
@@ -48,7 +48,7 @@ ngx_http_retry_chain_finish_request(ngx_http_retry_chain_run_t *run)
 
     ngx_http_retry_chain_finish(run, run->verdict.result);
 
-    if (at->relaying) {
+    if (at->relayed) {
 
         if ((rc == NGX_OK || rc == NGX_AGAIN) && !at->complete) {
             rc = ngx_http_retry_chain_finish_end(run, rc);
@@ -233,7 +233,7 @@ ngx_http_retry_chain_finish(ngx_http_retry_chain_run_t *run,
             (void) ngx_http_retry_chain_run_record(run, at);
         }
 
-        if (!at->relaying) {
+        if (!at->relayed) {
             ngx_http_retry_chain_relay_state(r, at->request, run->target);
         }
 

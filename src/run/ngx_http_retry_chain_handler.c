@@ -154,7 +154,7 @@ ngx_http_retry_chain_content_handler(ngx_http_request_t *r)
 
     if (run->state == NGX_HTTP_RETRY_CHAIN_RUN_PASSTHROUGH) {
         rc = run->handler(r);
-        ngx_http_retry_chain_said_watch(r);
+        ngx_http_retry_chain_response_watch(r);
         return rc;
     }
 

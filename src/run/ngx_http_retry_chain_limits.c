@@ -27,7 +27,8 @@ static void ngx_http_retry_chain_limits_accepted(
     ngx_http_retry_chain_queue_t *queue,
     ngx_http_retry_chain_ratelimit_t *ratelimit, uint64_t sent);
 static ngx_uint_t ngx_http_retry_chain_limits_calls(
-    ngx_http_retry_chain_attempt_t *at, ngx_http_retry_chain_outcome_t *said);
+    ngx_http_retry_chain_attempt_t *at,
+    ngx_http_retry_chain_outcome_t *response);
 static void ngx_http_retry_chain_limits_parse(ngx_http_retry_chain_run_t *run,
     ngx_http_request_t *r, ngx_uint_t status,
     ngx_http_retry_chain_ratelimit_t *ratelimit);
@@ -167,15 +168,15 @@ ngx_http_retry_chain_limits_outcome(ngx_http_retry_chain_run_t *run,
 {
     ngx_uint_t                       calls;
     ngx_http_retry_chain_queue_t    *queue;
-    ngx_http_retry_chain_outcome_t   said;
+    ngx_http_retry_chain_outcome_t   response;
 
     queue = run->queue;
 
-    ngx_http_retry_chain_attempt_said(at, &said);
+    ngx_http_retry_chain_outcome_upstream(at, &response);
 
     if (run->plan->queues == NULL
-        && said.status != NGX_HTTP_TOO_MANY_REQUESTS
-        && said.status != NGX_HTTP_SERVICE_UNAVAILABLE)
+        && response.status != NGX_HTTP_TOO_MANY_REQUESTS
+        && response.status != NGX_HTTP_SERVICE_UNAVAILABLE)
     {
         /* other replies have hints for those who come later */
         return;
@@ -185,7 +186,7 @@ ngx_http_retry_chain_limits_outcome(ngx_http_retry_chain_run_t *run,
         return;
     }
 
-    calls = ngx_http_retry_chain_limits_calls(at, &said);
+    calls = ngx_http_retry_chain_limits_calls(at, &response);
 
     if (calls == 0) {
 
@@ -202,8 +203,8 @@ ngx_http_retry_chain_limits_outcome(ngx_http_retry_chain_run_t *run,
                                             ngx_http_retry_chain_zone_now());
     }
 
-    if (said.outcome == NGX_HTTP_RETRY_CHAIN_REPLY) {
-        ngx_http_retry_chain_limits_reply(run, at, at->request, said.status,
+    if (response.outcome == NGX_HTTP_RETRY_CHAIN_REPLY) {
+        ngx_http_retry_chain_limits_reply(run, at, at->request, response.status,
                                           (uint64_t) run->attempt_start * 1000);
     }
 }
@@ -214,18 +215,18 @@ ngx_http_retry_chain_limits_updated(ngx_http_retry_chain_run_t *run,
     ngx_http_retry_chain_attempt_t *at, ngx_http_request_t *r)
 {
     ngx_http_upstream_t             *u;
-    ngx_http_retry_chain_outcome_t   said;
+    ngx_http_retry_chain_outcome_t   response;
 
     if (run->plan->queues == NULL) {
         return;
     }
 
-    ngx_http_retry_chain_said_outcome(r, 0, &said);
+    ngx_http_retry_chain_outcome_states(r, 0, &response);
 
-    if (said.outcome == NGX_HTTP_RETRY_CHAIN_REPLY) {
-        u = ngx_http_retry_chain_said_upstream(r);
+    if (response.outcome == NGX_HTTP_RETRY_CHAIN_REPLY) {
+        u = ngx_http_retry_chain_response_upstream(r);
 
-        ngx_http_retry_chain_limits_reply(run, at, r, said.status,
+        ngx_http_retry_chain_limits_reply(run, at, r, response.status,
                                           (uint64_t) u->start_time * 1000);
     }
 }
@@ -282,7 +283,7 @@ ngx_http_retry_chain_limits_accepted(ngx_http_retry_chain_queue_t *queue,
 
 static ngx_uint_t
 ngx_http_retry_chain_limits_calls(ngx_http_retry_chain_attempt_t *at,
-    ngx_http_retry_chain_outcome_t *said)
+    ngx_http_retry_chain_outcome_t *response)
 {
     ngx_uint_t                  i, n;
     ngx_array_t                *states;
@@ -312,7 +313,7 @@ ngx_http_retry_chain_limits_calls(ngx_http_retry_chain_attempt_t *at,
         }
     }
 
-    if (n == 0 && said->outcome == NGX_HTTP_RETRY_CHAIN_REPLY
+    if (n == 0 && response->outcome == NGX_HTTP_RETRY_CHAIN_REPLY
         && at->request->upstream->peer.connection)
     {
         /* the bytes of a call that goes on are counted at its end */
@@ -346,7 +347,8 @@ ngx_http_retry_chain_limits_parse(ngx_http_retry_chain_run_t *run,
 
 void
 ngx_http_retry_chain_limits_foresee(ngx_http_retry_chain_run_t *run,
-    ngx_http_retry_chain_outcome_t *said, ngx_http_retry_chain_limits_t *limits)
+    ngx_http_retry_chain_outcome_t *response,
+    ngx_http_retry_chain_limits_t *limits)
 {
     ngx_uint_t                         i;
     ngx_http_request_t                *r;
@@ -354,15 +356,15 @@ ngx_http_retry_chain_limits_foresee(ngx_http_retry_chain_run_t *run,
 
     r = run->request;
 
-    if (said->outcome != NGX_HTTP_RETRY_CHAIN_REPLY
-        || ngx_http_retry_chain_said_upstream(r) == NULL)
+    if (response->outcome != NGX_HTTP_RETRY_CHAIN_REPLY
+        || ngx_http_retry_chain_response_upstream(r) == NULL)
     {
         return;
     }
 
-    ngx_http_retry_chain_limits_parse(run, r, said->status, &ratelimit);
+    ngx_http_retry_chain_limits_parse(run, r, response->status, &ratelimit);
 
-    if (!ratelimit.limited && said->status == 429 && run->plan->queues
+    if (!ratelimit.limited && response->status == 429 && run->plan->queues
         && !run->plan->retry_after.off)
     {
         ratelimit.limited = 1;
@@ -541,7 +543,7 @@ ngx_http_retry_chain_limits_fields(ngx_http_request_t *r,
 
     ngx_memzero(fields, sizeof(ngx_http_retry_chain_ratelimit_fields_t));
 
-    part = ngx_http_retry_chain_said_headers(r);
+    part = ngx_http_retry_chain_response_headers(r);
     h = part->elts;
 
     for (i = 0; /* void */; i++) {

@@ -26,8 +26,6 @@ static void ngx_http_retry_chain_passthrough_room(
     ngx_http_retry_chain_run_t *run, ngx_http_retry_chain_verdict_t *verdict);
 static ngx_http_upstream_state_t *ngx_http_retry_chain_passthrough_state(
     ngx_http_retry_chain_run_t *run);
-static ngx_int_t ngx_http_retry_chain_passthrough_outcome(
-    ngx_http_retry_chain_run_t *run, ngx_http_retry_chain_outcome_t *outcome);
 static void ngx_http_retry_chain_passthrough_decide(
     ngx_http_retry_chain_run_t *run, ngx_http_retry_chain_outcome_t *outcome);
 static void ngx_http_retry_chain_passthrough_dry(
@@ -149,69 +147,6 @@ ngx_http_retry_chain_passthrough_state(ngx_http_retry_chain_run_t *run)
 }
 
 
-/* NGX_AGAIN if it is not known yet */
-
-static ngx_int_t
-ngx_http_retry_chain_passthrough_outcome(ngx_http_retry_chain_run_t *run,
-    ngx_http_retry_chain_outcome_t *outcome)
-{
-    ngx_uint_t                       status;
-    ngx_http_request_t              *r;
-    ngx_http_upstream_t             *u;
-    ngx_http_upstream_state_t       *state;
-    ngx_http_retry_chain_outcome_t   said;
-
-    r = run->request;
-    u = ngx_http_retry_chain_said_upstream(r);
-    state = ngx_http_retry_chain_passthrough_state(run);
-    status = r->headers_out.status;
-
-    ngx_memzero(outcome, sizeof(ngx_http_retry_chain_outcome_t));
-
-    if (r->connection->error || status == NGX_HTTP_CLIENT_CLOSED_REQUEST) {
-
-        /* left without an answer, or before its end */
-
-        outcome->status = state && state->status
-                          ? state->status : NGX_HTTP_CLIENT_CLOSED_REQUEST;
-        return NGX_DONE;
-    }
-
-    ngx_http_retry_chain_said_outcome(r, run->first_state, &said);
-
-    if (ngx_http_retry_chain_said_cached(r)) {
-
-        /* what the client gets of it may be a 304, or a page */
-
-        if (u->headers_in.status_n) {
-            status = u->headers_in.status_n;
-        }
-
-        outcome->cached = 1;
-        outcome->sent = said.sent && said.status != NGX_HTTP_TOO_MANY_REQUESTS;
-
-    } else if (state) {
-        *outcome = said;
-        return said.outcome ? NGX_OK : NGX_AGAIN;
-
-    } else if (run->target && u == NULL && status) {
-
-        /* the request itself could not be read */
-
-        outcome->status = status;
-        return NGX_DONE;
-
-    } else {
-        outcome->sent = 1;
-    }
-
-    outcome->outcome = NGX_HTTP_RETRY_CHAIN_REPLY;
-    outcome->status = status;
-
-    return status ? NGX_OK : NGX_AGAIN;
-}
-
-
 void
 ngx_http_retry_chain_passthrough_note(ngx_http_retry_chain_run_t *run)
 {
@@ -220,7 +155,8 @@ ngx_http_retry_chain_passthrough_note(ngx_http_retry_chain_run_t *run)
     ngx_http_retry_chain_outcome_t          outcome;
     ngx_http_retry_chain_attempt_record_t  *record;
 
-    rc = ngx_http_retry_chain_passthrough_outcome(run, &outcome);
+    rc = ngx_http_retry_chain_outcome_request(run->request, run->first_state,
+                                              run->target != NULL, &outcome);
 
     if (rc == NGX_AGAIN) {
         return;
@@ -275,13 +211,13 @@ ngx_http_retry_chain_passthrough_decide(ngx_http_retry_chain_run_t *run,
     ngx_http_retry_chain_outcome_t *outcome)
 {
     ngx_http_retry_chain_limits_t    limits;
-    ngx_http_retry_chain_outcome_t   said;
+    ngx_http_retry_chain_outcome_t   response;
 
-    said = *outcome;
+    response = *outcome;
 
     if (outcome->cached) {
-        ngx_http_retry_chain_said_outcome(run->request, run->first_state,
-                                          &said);
+        ngx_http_retry_chain_outcome_states(run->request, run->first_state,
+                                          &response);
     }
 
     ngx_memzero(&run->place, sizeof(ngx_http_retry_chain_place_t));
@@ -292,7 +228,7 @@ ngx_http_retry_chain_passthrough_decide(ngx_http_retry_chain_run_t *run,
 
     ngx_http_retry_chain_schedule_safety(run->request, outcome);
     ngx_http_retry_chain_limits_survey(run, &limits);
-    ngx_http_retry_chain_limits_foresee(run, &said, &limits);
+    ngx_http_retry_chain_limits_foresee(run, &response, &limits);
 
     (void) ngx_http_retry_chain_decide(run->plan, &run->place, &limits, outcome,
                                        NULL,

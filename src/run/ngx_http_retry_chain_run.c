@@ -17,10 +17,6 @@
 #include "ngx_http_retry_chain_attempt.h"
 
 
-/* a discarded body is read for this long, or for as long as the wait is */
-
-#define NGX_HTTP_RETRY_CHAIN_DISCARD_TIME  100
-
 /* when an attempt could not be aborted, this is tried again */
 
 #define NGX_HTTP_RETRY_CHAIN_ABORT_TIME    100
@@ -29,10 +25,8 @@
 static void ngx_http_retry_chain_run_write_handler(ngx_http_request_t *r);
 static void ngx_http_retry_chain_run_event_handler(ngx_event_t *ev);
 
-static ngx_int_t ngx_http_retry_chain_run_judge(
-    ngx_http_retry_chain_attempt_t *at, ngx_str_t *body);
-static void ngx_http_retry_chain_run_updated(
-    ngx_http_retry_chain_attempt_t *at, ngx_http_request_t *r);
+static ngx_int_t ngx_http_retry_chain_run_updated(ngx_http_request_t *r,
+    void *data, ngx_int_t rc);
 static void ngx_http_retry_chain_run_ended(ngx_http_retry_chain_run_t *run);
 static void ngx_http_retry_chain_run_cleanup(void *data);
 static void ngx_http_retry_chain_run_pool_cleanup(void *data);
@@ -146,12 +140,12 @@ ngx_http_retry_chain_run_write_handler(ngx_http_request_t *r)
 
     at = run->attempt;
 
-    if (at->done) {
+    if (at->state == NGX_HTTP_RETRY_CHAIN_ATTEMPT_DONE) {
         ngx_http_retry_chain_run_ended(run);
         return;
     }
 
-    if (!at->relaying) {
+    if (!at->relayed) {
         return;
     }
 
@@ -198,7 +192,8 @@ ngx_http_retry_chain_run_event_handler(ngx_event_t *ev)
     at = run->attempt;
 
     if (run->state != NGX_HTTP_RETRY_CHAIN_RUN_ATTEMPT
-        || at->done || (at->relaying && !at->answered))
+        || at->state == NGX_HTTP_RETRY_CHAIN_ATTEMPT_RELAYING
+        || at->state == NGX_HTTP_RETRY_CHAIN_ATTEMPT_DONE)
     {
         return;
     }
@@ -207,7 +202,9 @@ ngx_http_retry_chain_run_event_handler(ngx_event_t *ev)
 
     ngx_http_retry_chain_run_timer(run, NGX_HTTP_RETRY_CHAIN_ABORT_TIME);
 
-    if (at->discarding || at->answered) {
+    if (at->state == NGX_HTTP_RETRY_CHAIN_ATTEMPT_DISCARDING
+        || at->state == NGX_HTTP_RETRY_CHAIN_ATTEMPT_ANSWERED)
+    {
         ngx_http_retry_chain_attempt_cut(at);
         return;
     }
@@ -243,9 +240,8 @@ ngx_http_retry_chain_run_attempt(ngx_http_retry_chain_run_t *run)
     }
 
     at->data = run;
-    at->judge = ngx_http_retry_chain_run_judge;
-    at->updated = ngx_http_retry_chain_run_updated;
-    at->cut = &run->event;
+    at->update.handler = ngx_http_retry_chain_run_updated;
+    at->update.data = at;
 
     r->read_event_handler = ngx_http_block_reading;
 
@@ -279,62 +275,21 @@ ngx_http_retry_chain_run_attempt(ngx_http_retry_chain_run_t *run)
 }
 
 
-/*
- * Called by the filters when the header of a reply has come, and again when it
- * was held back.  Until then timeouts go on: nothing has been relayed.
- */
+/* the update of a stale reply has ended; the run may have, too, but is there */
 
 static ngx_int_t
-ngx_http_retry_chain_run_judge(ngx_http_retry_chain_attempt_t *at,
-    ngx_str_t *body)
+ngx_http_retry_chain_run_updated(ngx_http_request_t *r, void *data,
+    ngx_int_t rc)
 {
-    ngx_http_retry_chain_run_t  *run;
+    ngx_http_retry_chain_attempt_t *at = data;
 
-    run = at->data;
+    /* an error page ends it once more */
 
-    if (run->plan->body && at->buffer == NULL
-        && ngx_http_retry_chain_body_buffer_wanted(at->request,
-                                                   run->conf->json_buffer)
-        && ngx_http_retry_chain_schedule_pending(run, at)
-        && ngx_http_retry_chain_body_buffer_start(at, run->conf->json_buffer)
-           == NGX_OK)
-    {
-        return NGX_AGAIN;
-    }
+    r->post_subrequest = NULL;
 
-    ngx_http_retry_chain_run_untimer(run);
-    ngx_http_retry_chain_schedule_judge(run, at, body);
-
-    if (!run->verdict.retry && !run->verdict.fail) {
-
-        (void) ngx_http_retry_chain_limits_retry_after(run, at->request);
-
-        ngx_http_retry_chain_relay_state(run->request, at->request,
-                                         run->target);
-        return NGX_OK;
-    }
-
-    ngx_http_retry_chain_run_timer(run, ngx_max(run->verdict.delay,
-                                           NGX_HTTP_RETRY_CHAIN_DISCARD_TIME));
-
-    if (at->request->read_event_handler == ngx_http_request_empty_handler) {
-
-        /* an attempt may ignore that the client is gone, a wait does not */
-
-        (void) ngx_http_retry_chain_schedule_watch(at->request);
-    }
-
-    return NGX_DECLINED;
-}
-
-
-/* the run may have gone on meanwhile, or have ended, but it is there */
-
-static void
-ngx_http_retry_chain_run_updated(ngx_http_retry_chain_attempt_t *at,
-    ngx_http_request_t *r)
-{
     ngx_http_retry_chain_limits_updated(at->data, at, r);
+
+    return rc;
 }
 
 
@@ -358,21 +313,21 @@ ngx_http_retry_chain_run_ended(ngx_http_retry_chain_run_t *run)
         c->error = 1;
     }
 
-    if (at->relaying) {
+    if (at->relayed) {
         ngx_http_retry_chain_finish_request(run);
         return;
     }
 
     if (c->error
         || at->rc == NGX_HTTP_CLIENT_CLOSED_REQUEST
-        || (at->rc == NGX_ERROR && !at->discarding))
+        || (at->rc == NGX_ERROR && !run->recorded))
     {
         ngx_http_retry_chain_finish(run, NGX_HTTP_RETRY_CHAIN_ABORTED);
         ngx_http_finalize_request(r, at->rc);
         return;
     }
 
-    if (!at->discarding) {
+    if (!run->recorded) {
         ngx_http_retry_chain_schedule_judge(run, at, NULL);
     }
 
@@ -415,7 +370,8 @@ ngx_http_retry_chain_run_cleanup(void *data)
 
         /* one that waits for a thread may still end, but nobody waits */
 
-        run->attempt->done = 1;
+        ngx_http_retry_chain_attempt_set_state(run->attempt,
+                                           NGX_HTTP_RETRY_CHAIN_ATTEMPT_DONE);
     }
 
     switch (run->state) {

@@ -45,7 +45,7 @@ typedef struct {
     uint32_t                            wait;     /* before it, ms */
     uint32_t                            time;     /* to its verdict, ms */
     ngx_http_retry_chain_outcome_t      outcome;
-    ngx_http_retry_chain_outcome_t      said; /* by the upstream */
+    ngx_http_retry_chain_outcome_t      response; /* by the upstream */
     uint32_t                            states;   /* first of its own */
     uint32_t                            end;      /* first of what follows */
     unsigned                            step:8;   /* index */
@@ -131,6 +131,12 @@ void ngx_http_retry_chain_run_begin(ngx_http_request_t *r);
 void ngx_http_retry_chain_run_attempt(ngx_http_retry_chain_run_t *run);
 
 
+/* filter.c */
+
+/* called in postconfiguration */
+void ngx_http_retry_chain_filter_init(void);
+
+
 /* schedule.c */
 
 /* the first attempt */
@@ -187,7 +193,7 @@ void ngx_http_retry_chain_limits_updated(ngx_http_retry_chain_run_t *run,
 
 /* what that which the upstream said in a dry run would make of the limits */
 void ngx_http_retry_chain_limits_foresee(ngx_http_retry_chain_run_t *run,
-    ngx_http_retry_chain_outcome_t *said,
+    ngx_http_retry_chain_outcome_t *response,
     ngx_http_retry_chain_limits_t *limits);
 
 /* the ms until some upstream is free, 0 if one is not limited now */

@@ -76,7 +76,7 @@ ngx_http_retry_chain_run_record(ngx_http_retry_chain_run_t *run,
         record->wait = (uint32_t) run->wait;
         record->time = (uint32_t) (ngx_current_msec - run->attempt_start);
         record->outcome = at->outcome;
-        ngx_http_retry_chain_attempt_said(at, &record->said);
+        ngx_http_retry_chain_outcome_upstream(at, &record->response);
         record->reason = run->reason;
         record->next = NGX_HTTP_RETRY_CHAIN_ABORTED;
         record->states = at->states;
@@ -318,7 +318,7 @@ ngx_http_retry_chain_run_result(ngx_http_retry_chain_run_t *run)
         return &ngx_http_retry_chain_result_names[run->result];
     }
 
-    if (run->attempt && run->attempt->relaying) {
+    if (run->attempt && run->attempt->relayed) {
         return &ngx_http_retry_chain_result_names[run->verdict.result];
     }
 

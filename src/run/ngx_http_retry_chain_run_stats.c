@@ -96,7 +96,7 @@ ngx_http_retry_chain_run_stats_attempts(ngx_http_retry_chain_run_t *run)
                                            record[run->tallied].wait);
 
         ngx_http_retry_chain_stats_outcome(&queue->node->count,
-                                           &record[run->tallied].said,
+                                           &record[run->tallied].response,
                                            record[run->tallied].time);
         run->tallied++;
     }

@@ -138,7 +138,7 @@ ngx_http_retry_chain_zone_create(ngx_log_t *log,
 }
 
 
-/* unless it is said, the history takes a third of the zone at the most */
+/* unless it is response, the history takes a third of the zone at the most */
 
 static ngx_int_t
 ngx_http_retry_chain_zone_history(ngx_http_retry_chain_zone_t *zone,

@@ -11,8 +11,8 @@
  */
 
 
-#ifndef _NGX_HTTP_RETRY_CHAIN_SAID_H_INCLUDED_
-#define _NGX_HTTP_RETRY_CHAIN_SAID_H_INCLUDED_
+#ifndef _NGX_HTTP_RETRY_CHAIN_RESPONSE_H_INCLUDED_
+#define _NGX_HTTP_RETRY_CHAIN_RESPONSE_H_INCLUDED_
 
 
 #include <ngx_config.h>
@@ -22,20 +22,17 @@
 
 
 /* notes the upstream that a handler has just made, and what is forgotten */
-void ngx_http_retry_chain_said_watch(ngx_http_request_t *r);
+void ngx_http_retry_chain_response_watch(ngx_http_request_t *r);
 
 /* the noted one, whatever the request was redirected to; or NULL */
-ngx_http_upstream_t *ngx_http_retry_chain_said_upstream(ngx_http_request_t *r);
+ngx_http_upstream_t *ngx_http_retry_chain_response_upstream(
+    ngx_http_request_t *r);
 
 /* 1 if a cache has answered */
-ngx_uint_t ngx_http_retry_chain_said_cached(ngx_http_request_t *r);
+ngx_uint_t ngx_http_retry_chain_response_cached(ngx_http_request_t *r);
 
 /* the header lines of the upstream's last reply */
-ngx_list_part_t *ngx_http_retry_chain_said_headers(ngx_http_request_t *r);
-
-/* the outcome of the last try since state "first"; 0 if there is none yet */
-void ngx_http_retry_chain_said_outcome(ngx_http_request_t *r, ngx_uint_t first,
-    ngx_http_retry_chain_outcome_t *outcome);
+ngx_list_part_t *ngx_http_retry_chain_response_headers(ngx_http_request_t *r);
 
 
-#endif /* _NGX_HTTP_RETRY_CHAIN_SAID_H_INCLUDED_ */
+#endif /* _NGX_HTTP_RETRY_CHAIN_RESPONSE_H_INCLUDED_ */
