@@ -4,6 +4,11 @@
  */
 
 
+/*
+ * The passes of the compiler, its messages, and the values of fields.
+ */
+
+
 #include <ngx_config.h>
 #include <ngx_core.h>
 #include "ngx_http_retry_chain_machine.h"
@@ -12,6 +17,12 @@
 
 #define NGX_HTTP_RETRY_CHAIN_MESSAGE       1024
 #define NGX_HTTP_RETRY_CHAIN_MAX_WARNINGS  50
+
+/*
+ * Data may double with each state, so what is spent on it is limited: a byte
+ * of memory costs 1, and so does a look at a field.
+ */
+
 #define NGX_HTTP_RETRY_CHAIN_MACHINE_FUEL  2000000
 
 /* a name in a message has at most so many bytes */
@@ -21,11 +32,13 @@
 
 static ngx_int_t ngx_http_retry_chain_machine_build(
     ngx_http_retry_chain_machine_t *m);
-static ngx_int_t ngx_http_retry_chain_machine_message(
-    ngx_http_retry_chain_machine_t *m, ngx_str_t *message,
-    const ngx_http_retry_chain_at_t *at, const char *fmt, va_list args);
-static u_char *ngx_http_retry_chain_machine_where(u_char *p, u_char *last,
-    const ngx_http_retry_chain_at_t *at);
+static void ngx_http_retry_chain_machine_message(
+    ngx_http_retry_chain_machine_t *m, ngx_str_t *message, cJSON *json,
+    const char *name, const char *fmt, va_list args);
+static u_char *ngx_http_retry_chain_machine_where(
+    ngx_http_retry_chain_machine_t *m, u_char *p, u_char *last, cJSON *json);
+static ngx_uint_t ngx_http_retry_chain_machine_way(cJSON *up, cJSON *json,
+    cJSON **queue);
 static u_char *ngx_http_retry_chain_machine_name(u_char *p, u_char *last,
     const char *name);
 
@@ -49,7 +62,7 @@ ngx_http_retry_chain_machine_compile(ngx_pool_t *pool, ngx_str_t *text,
         return NGX_ERROR;
     }
 
-    m.temp = ngx_create_pool(4096, pool->log);
+    m.temp = ngx_create_pool(NGX_DEFAULT_POOL_SIZE, pool->log);
     if (m.temp == NULL) {
         return NGX_ERROR;
     }
@@ -60,8 +73,11 @@ ngx_http_retry_chain_machine_compile(ngx_pool_t *pool, ngx_str_t *text,
     m.result = result;
     m.fuel = NGX_HTTP_RETRY_CHAIN_MACHINE_FUEL;
 
-    ngx_http_retry_chain_machine_at(&m.root, NULL, "$", 0);
-    ngx_http_retry_chain_machine_at(&m.states, &m.root, "States", 0);
+    m.input.type = NGX_HTTP_RETRY_CHAIN_TERM_INPUT;
+    m.stale.type = NGX_HTTP_RETRY_CHAIN_TERM_STALE;
+    m.unknown.type = NGX_HTTP_RETRY_CHAIN_TERM_UNKNOWN;
+    m.conflict.type = NGX_HTTP_RETRY_CHAIN_TERM_CONFLICT;
+    m.absent.type = NGX_HTTP_RETRY_CHAIN_TERM_ABSENT;
 
     rc = ngx_http_retry_chain_machine_check_text(&m, text);
 
@@ -73,72 +89,47 @@ ngx_http_retry_chain_machine_compile(ngx_pool_t *pool, ngx_str_t *text,
         more = m.nwarnings - NGX_HTTP_RETRY_CHAIN_MAX_WARNINGS;
         m.nwarnings = 0;
 
-        ngx_http_retry_chain_machine_warn(&m, &m.root, "%ui more warnings",
-                                          more);
+        ngx_http_retry_chain_machine_warn(&m, m.json, NULL,
+                                          "%ui more warnings", more);
     }
 
     cJSON_Delete(m.json);
     ngx_destroy_pool(m.temp);
 
-    return m.failed ? NGX_ERROR : rc;
+    if (m.failed) {
+        return NGX_ERROR;
+    }
+
+    return rc != NGX_OK && result->error.len ? NGX_DECLINED : rc;
 }
 
 
 static ngx_int_t
 ngx_http_retry_chain_machine_build(ngx_http_retry_chain_machine_t *m)
 {
-    ngx_int_t                     rc;
     ngx_uint_t                    i;
     ngx_http_retry_chain_node_t  *node;
 
-    rc = ngx_http_retry_chain_machine_check_states(m);
-
-    if (rc == NGX_OK) {
-        rc = ngx_http_retry_chain_machine_graph(m);
-    }
-
-    if (rc != NGX_OK) {
-        return rc;
-    }
-
-    m->nodes[m->start].input = ngx_http_retry_chain_machine_term(m,
-                                             NGX_HTTP_RETRY_CHAIN_TERM_INPUT);
-    if (m->nodes[m->start].input == NULL) {
+    if (ngx_http_retry_chain_machine_check_states(m) != NGX_OK
+        || ngx_http_retry_chain_machine_graph(m) != NGX_OK)
+    {
         return NGX_ERROR;
     }
+
+    m->nodes[m->start].input = &m->input;
 
     for (i = 0; i < m->norder; i++) {
         node = &m->nodes[m->order[i]];
 
-        switch (node->type) {
-
-        case NGX_HTTP_RETRY_CHAIN_NODE_TASK:
-            rc = ngx_http_retry_chain_machine_task(m, node);
-            break;
-
-        case NGX_HTTP_RETRY_CHAIN_NODE_WAIT:
-            rc = ngx_http_retry_chain_machine_wait(m, node);
-            break;
-
-        case NGX_HTTP_RETRY_CHAIN_NODE_FAIL:
-            rc = ngx_http_retry_chain_machine_fail(m, node);
-            break;
-
-        default:
-            break;
-        }
-
-        if (rc == NGX_OK) {
-            rc = ngx_http_retry_chain_machine_flow(m, node);
-        }
-
-        if (rc != NGX_OK) {
-            return rc;
+        if (ngx_http_retry_chain_machine_state(m, node) != NGX_OK
+            || ngx_http_retry_chain_machine_flow(m, node) != NGX_OK)
+        {
+            return NGX_ERROR;
         }
     }
 
     if (m->fuel == 0) {
-        return ngx_http_retry_chain_machine_error(m, &m->root,
+        return ngx_http_retry_chain_machine_error(m, m->json, NULL,
                                                   "the data is too complex");
     }
 
@@ -146,40 +137,25 @@ ngx_http_retry_chain_machine_build(ngx_http_retry_chain_machine_t *m)
 }
 
 
-void
-ngx_http_retry_chain_machine_at(ngx_http_retry_chain_at_t *at,
-    const ngx_http_retry_chain_at_t *up, const char *name, ngx_uint_t index)
-{
-    at->up = up;
-    at->name = name;
-    at->index = index;
-}
-
-
 ngx_int_t
 ngx_http_retry_chain_machine_error(ngx_http_retry_chain_machine_t *m,
-    const ngx_http_retry_chain_at_t *at, const char *fmt, ...)
+    cJSON *json, const char *name, const char *fmt, ...)
 {
     va_list  args;
 
     va_start(args, fmt);
 
-    if (ngx_http_retry_chain_machine_message(m, &m->result->error, at, fmt,
-                                             args)
-        != NGX_OK)
-    {
-        m->failed = 1;
-    }
-
+    ngx_http_retry_chain_machine_message(m, &m->result->error, json, name, fmt,
+                                         args);
     va_end(args);
 
-    return NGX_DECLINED;
+    return NGX_ERROR;
 }
 
 
 void
 ngx_http_retry_chain_machine_warn(ngx_http_retry_chain_machine_t *m,
-    const ngx_http_retry_chain_at_t *at, const char *fmt, ...)
+    cJSON *json, const char *name, const char *fmt, ...)
 {
     va_list     args;
     ngx_str_t  *message;
@@ -201,31 +177,15 @@ ngx_http_retry_chain_machine_warn(ngx_http_retry_chain_machine_t *m,
 
     va_start(args, fmt);
 
-    if (ngx_http_retry_chain_machine_message(m, message, at, fmt, args)
-        != NGX_OK)
-    {
-        m->failed = 1;
-    }
+    ngx_http_retry_chain_machine_message(m, message, json, name, fmt, args);
 
     va_end(args);
 }
 
 
-ngx_int_t
-ngx_http_retry_chain_machine_wrong(ngx_http_retry_chain_machine_t *m,
-    const ngx_http_retry_chain_at_t *up, const char *name, const char *reason)
-{
-    ngx_http_retry_chain_at_t  at;
-
-    ngx_http_retry_chain_machine_at(&at, up, name, 0);
-
-    return ngx_http_retry_chain_machine_error(m, &at, "%s", reason);
-}
-
-
-static ngx_int_t
+static void
 ngx_http_retry_chain_machine_message(ngx_http_retry_chain_machine_t *m,
-    ngx_str_t *message, const ngx_http_retry_chain_at_t *at, const char *fmt,
+    ngx_str_t *message, cJSON *json, const char *name, const char *fmt,
     va_list args)
 {
     u_char  *p, *last, buf[NGX_HTTP_RETRY_CHAIN_MESSAGE];
@@ -233,37 +193,87 @@ ngx_http_retry_chain_machine_message(ngx_http_retry_chain_machine_t *m,
     last = buf + sizeof(buf);
 
     p = ngx_vslprintf(buf, last, fmt, args);
-    p = ngx_slprintf(p, last, " at \"");
-    p = ngx_http_retry_chain_machine_where(p, last, at);
+    p = ngx_slprintf(p, last, " at \"$");
+    p = ngx_http_retry_chain_machine_where(m, p, last, json);
+
+    if (name) {
+        p = ngx_http_retry_chain_machine_name(p, last, name);
+    }
+
     p = ngx_slprintf(p, last, "\"");
 
     message->data = ngx_pnalloc(m->pool, p - buf);
     if (message->data == NULL) {
-        return NGX_ERROR;
+        m->failed = 1;
+        return;
     }
 
     ngx_memcpy(message->data, buf, p - buf);
     message->len = p - buf;
-
-    return NGX_OK;
 }
 
 
+/* an item does not know its path, and only messages ask for it */
+
 static u_char *
-ngx_http_retry_chain_machine_where(u_char *p, u_char *last,
-    const ngx_http_retry_chain_at_t *at)
+ngx_http_retry_chain_machine_where(ngx_http_retry_chain_machine_t *m,
+    u_char *p, u_char *last, cJSON *json)
 {
-    if (at->up == NULL) {
-        return ngx_slprintf(p, last, "%s", at->name);
+    cJSON       *up, *item, *queue[NGX_HTTP_RETRY_CHAIN_JSON_DEPTH];
+    ngx_uint_t   i, n, index;
+
+    if (json == m->json) {
+        return p;
     }
 
-    p = ngx_http_retry_chain_machine_where(p, last, at->up);
+    n = ngx_http_retry_chain_machine_way(m->json, json, queue);
+    up = m->json;
 
-    if (at->name == NULL) {
-        return ngx_slprintf(p, last, "[%ui]", at->index);
+    for (i = 0; i < n; i++) {
+
+        if (cJSON_IsObject(up)) {
+            p = ngx_http_retry_chain_machine_name(p, last, queue[i]->string);
+
+        } else {
+            index = 0;
+
+            for (item = up->child; item != queue[i]; item = item->next) {
+                index++;
+            }
+
+            p = ngx_slprintf(p, last, "[%ui]", index);
+        }
+
+        up = queue[i];
     }
 
-    return ngx_http_retry_chain_machine_name(p, last, at->name);
+    return p;
+}
+
+
+/* the length of the way down to what is below, 0 if it is not there */
+
+static ngx_uint_t
+ngx_http_retry_chain_machine_way(cJSON *up, cJSON *json, cJSON **queue)
+{
+    cJSON       *item;
+    ngx_uint_t   n;
+
+    for (item = up->child; item; item = item->next) {
+        queue[0] = item;
+
+        if (item == json) {
+            return 1;
+        }
+
+        n = ngx_http_retry_chain_machine_way(item, json, queue + 1);
+
+        if (n) {
+            return n + 1;
+        }
+    }
+
+    return 0;
 }
 
 
@@ -280,9 +290,7 @@ ngx_http_retry_chain_machine_name(u_char *p, u_char *last, const char *name)
     for (i = 0; name[i]; i++) {
         ch = name[i];
 
-        if (!((ch >= 'a' && ch <= 'z') || (ch >= 'A' && ch <= 'Z')
-              || (ch >= '0' && ch <= '9') || ch == '_' || ch == '$'))
-        {
+        if (!ngx_http_retry_chain_machine_alnum(ch) && ch != '_' && ch != '$') {
             plain = 0;
         }
     }
@@ -312,36 +320,49 @@ ngx_http_retry_chain_machine_name(u_char *p, u_char *last, const char *name)
 }
 
 
-cJSON *
-ngx_http_retry_chain_machine_get(cJSON *json, const char *name)
+const char *
+ngx_http_retry_chain_machine_string(ngx_http_retry_chain_machine_t *m,
+    cJSON *json, const char *name, const char *absent)
 {
-    return cJSON_GetObjectItemCaseSensitive(json, name);
+    cJSON  *field;
+
+    field = cJSON_GetObjectItemCaseSensitive(json, name);
+
+    if (field == NULL && absent) {
+        return absent;
+    }
+
+    if (!cJSON_IsString(field)) {
+        (void) ngx_http_retry_chain_machine_error(m, json, name,
+                                                  field ? "must be a string"
+                                                        : "is missing");
+        return NULL;
+    }
+
+    return field->valuestring;
 }
 
 
 ngx_int_t
 ngx_http_retry_chain_machine_integer(ngx_http_retry_chain_machine_t *m,
-    const ngx_http_retry_chain_at_t *up, cJSON *json, const char *name,
-    ngx_uint_t min, ngx_uint_t max, ngx_uint_t *value)
+    cJSON *json, const char *name, ngx_uint_t min, ngx_uint_t max,
+    ngx_uint_t *value)
 {
-    double                      number;
-    cJSON                      *field;
-    ngx_http_retry_chain_at_t   at;
+    double   number;
+    cJSON   *field;
 
-    field = ngx_http_retry_chain_machine_get(json, name);
+    field = cJSON_GetObjectItemCaseSensitive(json, name);
 
     if (field == NULL) {
         return NGX_OK;
     }
-
-    ngx_http_retry_chain_machine_at(&at, up, name, 0);
 
     number = cJSON_IsNumber(field) ? field->valuedouble : -1;
 
     if (!(number >= (double) min && number <= (double) max)
         || (double) (ngx_uint_t) number != number)
     {
-        return ngx_http_retry_chain_machine_error(m, &at,
+        return ngx_http_retry_chain_machine_error(m, json, name,
                                            "must be an integer from %ui to %ui",
                                            min, max);
     }
@@ -352,58 +373,61 @@ ngx_http_retry_chain_machine_integer(ngx_http_retry_chain_machine_t *m,
 }
 
 
+/* clamped to what nginx can hold */
+
 ngx_int_t
-ngx_http_retry_chain_machine_string(ngx_http_retry_chain_machine_t *m,
-    const ngx_http_retry_chain_at_t *up, cJSON *json, const char *name,
-    const char **value)
+ngx_http_retry_chain_machine_seconds(ngx_http_retry_chain_machine_t *m,
+    cJSON *json, const char *name, ngx_uint_t min, ngx_uint_t max,
+    ngx_msec_t *value)
 {
-    cJSON  *field;
+    ngx_uint_t  seconds, most;
 
-    field = ngx_http_retry_chain_machine_get(json, name);
-
-    if (field == NULL) {
+    if (cJSON_GetObjectItemCaseSensitive(json, name) == NULL) {
         return NGX_OK;
     }
 
-    if (!cJSON_IsString(field)) {
-        return ngx_http_retry_chain_machine_wrong(m, up, name,
-                                                  "must be a string");
+    seconds = 0;
+    most = NGX_HTTP_RETRY_CHAIN_MAX_TIME / 1000;
+
+    if (ngx_http_retry_chain_machine_integer(m, json, name, min, max, &seconds)
+        != NGX_OK)
+    {
+        return NGX_ERROR;
     }
 
-    *value = field->valuestring;
+    if (seconds > most) {
+        ngx_http_retry_chain_machine_warn(m, json, name,
+                                          "%ui s is reduced to %ui s", seconds,
+                                          most);
+        seconds = most;
+    }
+
+    *value = (ngx_msec_t) seconds * 1000;
 
     return NGX_OK;
 }
 
 
-ngx_msec_t
-ngx_http_retry_chain_machine_msec(ngx_http_retry_chain_machine_t *m,
-    const ngx_http_retry_chain_at_t *up, const char *name, ngx_uint_t seconds)
-{
-    ngx_uint_t                 max;
-    ngx_http_retry_chain_at_t  at;
-
-    max = NGX_HTTP_RETRY_CHAIN_MAX_TIME / 1000;
-
-    if (seconds > max) {
-        ngx_http_retry_chain_machine_at(&at, up, name, 0);
-        ngx_http_retry_chain_machine_warn(m, &at, "%ui s is reduced to %ui s",
-                                          seconds, max);
-        seconds = max;
-    }
-
-    return (ngx_msec_t) seconds * 1000;
-}
-
-
-void
+ngx_int_t
 ngx_http_retry_chain_machine_copy(ngx_http_retry_chain_machine_t *m,
     const char *text, ngx_str_t *copy)
 {
     copy->len = ngx_strlen(text);
     copy->data = ngx_pnalloc(m->pool, copy->len + 1);
 
-    if (copy->data) {
-        ngx_memcpy(copy->data, text, copy->len + 1);
+    if (copy->data == NULL) {
+        return NGX_ERROR;
     }
+
+    ngx_memcpy(copy->data, text, copy->len + 1);
+
+    return NGX_OK;
+}
+
+
+ngx_uint_t
+ngx_http_retry_chain_machine_alnum(u_char ch)
+{
+    return (ch >= '0' && ch <= '9') || (ch >= 'a' && ch <= 'z')
+           || (ch >= 'A' && ch <= 'Z');
 }

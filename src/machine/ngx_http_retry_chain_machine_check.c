@@ -4,51 +4,75 @@
  */
 
 
+/*
+ * What can be said of each object alone: its fields and the type of a state.
+ */
+
+
 #include <ngx_config.h>
 #include <ngx_core.h>
 #include "ngx_http_retry_chain_machine_parts.h"
 
 
+/* duplicates are found by comparing each with each */
+
 #define NGX_HTTP_RETRY_CHAIN_MAX_FIELDS  512
 
-/* characters */
+/* characters, as in the States Language */
 
 #define NGX_HTTP_RETRY_CHAIN_STATE_NAME  80
 
-#define NGX_HTTP_RETRY_CHAIN_NODE_ALL    0x3f
+/* the largest number that arithmetic does not make infinite */
+
+#define NGX_HTTP_RETRY_CHAIN_MAX_NUMBER  1e300
+
 #define NGX_HTTP_RETRY_CHAIN_NODE_GOES                                        \
     (NGX_HTTP_RETRY_CHAIN_NODE_PASS|NGX_HTTP_RETRY_CHAIN_NODE_TASK            \
      |NGX_HTTP_RETRY_CHAIN_NODE_WAIT)
 #define NGX_HTTP_RETRY_CHAIN_NODE_DATA                                        \
-    (NGX_HTTP_RETRY_CHAIN_NODE_ALL & ~NGX_HTTP_RETRY_CHAIN_NODE_FAIL)
+    (NGX_HTTP_RETRY_CHAIN_NODES & ~NGX_HTTP_RETRY_CHAIN_NODE_FAIL)
+#define NGX_HTTP_RETRY_CHAIN_NODE_MAKES                                       \
+    (NGX_HTTP_RETRY_CHAIN_NODE_PASS|NGX_HTTP_RETRY_CHAIN_NODE_TASK)
+
+#define NGX_HTTP_RETRY_CHAIN_IN_ARGS                                          \
+    (NGX_HTTP_RETRY_CHAIN_IN_LAMBDA|NGX_HTTP_RETRY_CHAIN_IN_HTTP)
+
+
+typedef enum {
+    NGX_HTTP_RETRY_CHAIN_FIELD_KNOWN = 0,
+    NGX_HTTP_RETRY_CHAIN_FIELD_TEXT,               /* must be a string */
+    NGX_HTTP_RETRY_CHAIN_FIELD_JSONPATH,           /* only there */
+    NGX_HTTP_RETRY_CHAIN_FIELD_JSONATA,
+    NGX_HTTP_RETRY_CHAIN_FIELD_REFUSED,
+    NGX_HTTP_RETRY_CHAIN_FIELD_IGNORED             /* but for a warning */
+} ngx_http_retry_chain_field_e;
 
 
 typedef struct {
-    const char     *name;
-    ngx_uint_t      types;
-    const char     *refused;      /* why */
-    const char     *ignored;      /* why */
-    unsigned        jsonpath:1;   /* only there */
-    unsigned        jsonata:1;
+    const char                         *name;
+    ngx_uint_t                          kinds;     /* of objects */
+    ngx_http_retry_chain_field_e        type;
+    const char                         *why;       /* refused or ignored */
 } ngx_http_retry_chain_known_t;
 
 
-static ngx_int_t ngx_http_retry_chain_machine_check_json(
-    ngx_http_retry_chain_machine_t *m, ngx_str_t *text);
 static ngx_int_t ngx_http_retry_chain_machine_check_tree(
-    ngx_http_retry_chain_machine_t *m, const ngx_http_retry_chain_at_t *at,
-    cJSON *json);
+    ngx_http_retry_chain_machine_t *m, cJSON *json);
+static ngx_int_t ngx_http_retry_chain_machine_check_item(
+    ngx_http_retry_chain_machine_t *m, cJSON *json, cJSON *item);
 static ngx_int_t ngx_http_retry_chain_machine_check_top(
     ngx_http_retry_chain_machine_t *m);
 static ngx_int_t ngx_http_retry_chain_machine_check_language(
-    ngx_http_retry_chain_machine_t *m, const ngx_http_retry_chain_at_t *at,
-    cJSON *json, ngx_uint_t *jsonata);
+    ngx_http_retry_chain_machine_t *m, cJSON *json, ngx_uint_t *jsonata);
 static ngx_int_t ngx_http_retry_chain_machine_check_node(
     ngx_http_retry_chain_machine_t *m, ngx_http_retry_chain_node_t *node);
 static ngx_int_t ngx_http_retry_chain_machine_check_type(
     ngx_http_retry_chain_machine_t *m, ngx_http_retry_chain_node_t *node);
-static ngx_int_t ngx_http_retry_chain_machine_check_fields(
-    ngx_http_retry_chain_machine_t *m, ngx_http_retry_chain_node_t *node);
+static ngx_int_t ngx_http_retry_chain_machine_check_field(
+    ngx_http_retry_chain_machine_t *m, cJSON *json, cJSON *item,
+    ngx_uint_t kind, ngx_uint_t jsonata);
+static ngx_uint_t ngx_http_retry_chain_machine_check_whole(cJSON *item,
+    ngx_uint_t jsonata);
 
 
 static struct {
@@ -75,72 +99,121 @@ static struct {
 static const char  ngx_http_retry_chain_later[] =
     "is not supported, its value is known only when the machine runs";
 
+static const char  ngx_http_retry_chain_own[] =
+    "has no effect, a step gets the client's own request";
 
-static ngx_http_retry_chain_known_t  ngx_http_retry_chain_fields[] = {
 
-    { "Type", NGX_HTTP_RETRY_CHAIN_NODE_ALL, NULL, NULL, 0, 0 },
-    { "Comment", NGX_HTTP_RETRY_CHAIN_NODE_ALL, NULL, NULL, 0, 0 },
-    { "QueryLanguage", NGX_HTTP_RETRY_CHAIN_NODE_ALL, NULL, NULL, 0, 0 },
+static ngx_http_retry_chain_known_t  ngx_http_retry_chain_known[] = {
 
-    { "Next", NGX_HTTP_RETRY_CHAIN_NODE_GOES, NULL, NULL, 0, 0 },
-    { "End", NGX_HTTP_RETRY_CHAIN_NODE_GOES, NULL, NULL, 0, 0 },
+    { "Comment", NGX_HTTP_RETRY_CHAIN_NODES|NGX_HTTP_RETRY_CHAIN_IN_MACHINE
+                 |NGX_HTTP_RETRY_CHAIN_IN_RETRY|NGX_HTTP_RETRY_CHAIN_IN_CATCH,
+      NGX_HTTP_RETRY_CHAIN_FIELD_TEXT, NULL },
+    { "Comment", NGX_HTTP_RETRY_CHAIN_IN_CHOICES, 0, NULL },
+    { "QueryLanguage", NGX_HTTP_RETRY_CHAIN_NODES
+                       |NGX_HTTP_RETRY_CHAIN_IN_MACHINE, 0, NULL },
+    { "StartAt", NGX_HTTP_RETRY_CHAIN_IN_MACHINE, 0, NULL },
+    { "States", NGX_HTTP_RETRY_CHAIN_IN_MACHINE, 0, NULL },
+    { "Version", NGX_HTTP_RETRY_CHAIN_IN_MACHINE, 0, NULL },
+    { "Type", NGX_HTTP_RETRY_CHAIN_NODES, 0, NULL },
 
-    { "InputPath", NGX_HTTP_RETRY_CHAIN_NODE_DATA, NULL, NULL, 1, 0 },
-    { "OutputPath", NGX_HTTP_RETRY_CHAIN_NODE_DATA, NULL, NULL, 1, 0 },
-    { "Output", NGX_HTTP_RETRY_CHAIN_NODE_DATA, NULL, NULL, 0, 1 },
+    { "Next", NGX_HTTP_RETRY_CHAIN_NODE_GOES|NGX_HTTP_RETRY_CHAIN_IN_CATCH
+              |NGX_HTTP_RETRY_CHAIN_IN_CHOICES, 0, NULL },
+    { "End", NGX_HTTP_RETRY_CHAIN_NODE_GOES, 0, NULL },
 
-    { "Assign", NGX_HTTP_RETRY_CHAIN_NODE_GOES
-                |NGX_HTTP_RETRY_CHAIN_NODE_CHOICE, NULL,
-      "has no effect, variables are not known here", 0, 0 },
+    { "InputPath", NGX_HTTP_RETRY_CHAIN_NODE_DATA,
+      NGX_HTTP_RETRY_CHAIN_FIELD_JSONPATH, NULL },
+    { "OutputPath", NGX_HTTP_RETRY_CHAIN_NODE_DATA,
+      NGX_HTTP_RETRY_CHAIN_FIELD_JSONPATH, NULL },
+    { "ResultPath", NGX_HTTP_RETRY_CHAIN_NODE_MAKES
+                    |NGX_HTTP_RETRY_CHAIN_IN_CATCH,
+      NGX_HTTP_RETRY_CHAIN_FIELD_JSONPATH, NULL },
+    { "Parameters", NGX_HTTP_RETRY_CHAIN_NODE_MAKES,
+      NGX_HTTP_RETRY_CHAIN_FIELD_JSONPATH, NULL },
+    { "Result", NGX_HTTP_RETRY_CHAIN_NODE_PASS,
+      NGX_HTTP_RETRY_CHAIN_FIELD_JSONPATH, NULL },
+    { "ResultSelector", NGX_HTTP_RETRY_CHAIN_NODE_TASK,
+      NGX_HTTP_RETRY_CHAIN_FIELD_JSONPATH, NULL },
 
-    { "ResultPath", NGX_HTTP_RETRY_CHAIN_NODE_PASS
-                    |NGX_HTTP_RETRY_CHAIN_NODE_TASK, NULL, NULL, 1, 0 },
-    { "Parameters", NGX_HTTP_RETRY_CHAIN_NODE_PASS
-                    |NGX_HTTP_RETRY_CHAIN_NODE_TASK, NULL, NULL, 1, 0 },
+    { "Arguments", NGX_HTTP_RETRY_CHAIN_NODE_TASK,
+      NGX_HTTP_RETRY_CHAIN_FIELD_JSONATA, NULL },
+    { "Output", NGX_HTTP_RETRY_CHAIN_NODE_DATA|NGX_HTTP_RETRY_CHAIN_IN_CATCH,
+      NGX_HTTP_RETRY_CHAIN_FIELD_JSONATA, NULL },
+    { "Output", NGX_HTTP_RETRY_CHAIN_IN_CHOICES,
+      NGX_HTTP_RETRY_CHAIN_FIELD_REFUSED, "is not supported here" },
+    { "Assign", NGX_HTTP_RETRY_CHAIN_NODE_GOES|NGX_HTTP_RETRY_CHAIN_NODE_CHOICE
+                |NGX_HTTP_RETRY_CHAIN_IN_CATCH|NGX_HTTP_RETRY_CHAIN_IN_CHOICES,
+      NGX_HTTP_RETRY_CHAIN_FIELD_IGNORED,
+      "has no effect, variables are not known here" },
 
-    { "Result", NGX_HTTP_RETRY_CHAIN_NODE_PASS, NULL, NULL, 1, 0 },
-
-    { "Resource", NGX_HTTP_RETRY_CHAIN_NODE_TASK, NULL, NULL, 0, 0 },
-    { "Arguments", NGX_HTTP_RETRY_CHAIN_NODE_TASK, NULL, NULL, 0, 1 },
-    { "ResultSelector", NGX_HTTP_RETRY_CHAIN_NODE_TASK, NULL, NULL, 1, 0 },
-    { "Retry", NGX_HTTP_RETRY_CHAIN_NODE_TASK, NULL, NULL, 0, 0 },
-    { "Catch", NGX_HTTP_RETRY_CHAIN_NODE_TASK, NULL, NULL, 0, 0 },
-    { "TimeoutSeconds", NGX_HTTP_RETRY_CHAIN_NODE_TASK, NULL, NULL, 0, 0 },
+    { "Resource", NGX_HTTP_RETRY_CHAIN_NODE_TASK, 0, NULL },
+    { "Retry", NGX_HTTP_RETRY_CHAIN_NODE_TASK, 0, NULL },
+    { "Catch", NGX_HTTP_RETRY_CHAIN_NODE_TASK, 0, NULL },
+    { "TimeoutSeconds", NGX_HTTP_RETRY_CHAIN_NODE_TASK
+                        |NGX_HTTP_RETRY_CHAIN_IN_MACHINE, 0, NULL },
     { "TimeoutSecondsPath", NGX_HTTP_RETRY_CHAIN_NODE_TASK,
-      ngx_http_retry_chain_later, NULL, 1, 0 },
-    { "HeartbeatSeconds", NGX_HTTP_RETRY_CHAIN_NODE_TASK, NULL,
-      "has no effect, an upstream has no heartbeat", 0, 0 },
+      NGX_HTTP_RETRY_CHAIN_FIELD_REFUSED, ngx_http_retry_chain_later },
+    { "HeartbeatSeconds", NGX_HTTP_RETRY_CHAIN_NODE_TASK,
+      NGX_HTTP_RETRY_CHAIN_FIELD_IGNORED,
+      "has no effect, an upstream has no heartbeat" },
     { "HeartbeatSecondsPath", NGX_HTTP_RETRY_CHAIN_NODE_TASK,
-      ngx_http_retry_chain_later, NULL, 1, 0 },
-    { "Credentials", NGX_HTTP_RETRY_CHAIN_NODE_TASK, NULL,
-      "has no effect", 0, 0 },
+      NGX_HTTP_RETRY_CHAIN_FIELD_REFUSED, ngx_http_retry_chain_later },
+    { "Credentials", NGX_HTTP_RETRY_CHAIN_NODE_TASK,
+      NGX_HTTP_RETRY_CHAIN_FIELD_IGNORED, "has no effect" },
 
-    { "Choices", NGX_HTTP_RETRY_CHAIN_NODE_CHOICE, NULL, NULL, 0, 0 },
-    { "Default", NGX_HTTP_RETRY_CHAIN_NODE_CHOICE, NULL, NULL, 0, 0 },
+    { "ErrorEquals", NGX_HTTP_RETRY_CHAIN_IN_RETRY
+                     |NGX_HTTP_RETRY_CHAIN_IN_CATCH, 0, NULL },
+    { "IntervalSeconds", NGX_HTTP_RETRY_CHAIN_IN_RETRY, 0, NULL },
+    { "MaxAttempts", NGX_HTTP_RETRY_CHAIN_IN_RETRY, 0, NULL },
+    { "BackoffRate", NGX_HTTP_RETRY_CHAIN_IN_RETRY, 0, NULL },
+    { "MaxDelaySeconds", NGX_HTTP_RETRY_CHAIN_IN_RETRY, 0, NULL },
+    { "JitterStrategy", NGX_HTTP_RETRY_CHAIN_IN_RETRY, 0, NULL },
 
-    { "Seconds", NGX_HTTP_RETRY_CHAIN_NODE_WAIT, NULL, NULL, 0, 0 },
+    { "FunctionName", NGX_HTTP_RETRY_CHAIN_IN_LAMBDA, 0, NULL },
+    { "InvocationType", NGX_HTTP_RETRY_CHAIN_IN_LAMBDA, 0, NULL },
+    { "Payload", NGX_HTTP_RETRY_CHAIN_IN_LAMBDA,
+      NGX_HTTP_RETRY_CHAIN_FIELD_IGNORED, ngx_http_retry_chain_own },
+    { "ClientContext", NGX_HTTP_RETRY_CHAIN_IN_LAMBDA,
+      NGX_HTTP_RETRY_CHAIN_FIELD_IGNORED, ngx_http_retry_chain_own },
+    { "LogType", NGX_HTTP_RETRY_CHAIN_IN_LAMBDA,
+      NGX_HTTP_RETRY_CHAIN_FIELD_IGNORED, ngx_http_retry_chain_own },
+    { "Qualifier", NGX_HTTP_RETRY_CHAIN_IN_LAMBDA,
+      NGX_HTTP_RETRY_CHAIN_FIELD_IGNORED, ngx_http_retry_chain_own },
+
+    { "ApiEndpoint", NGX_HTTP_RETRY_CHAIN_IN_HTTP, 0, NULL },
+    { "Authentication", NGX_HTTP_RETRY_CHAIN_IN_HTTP, 0, NULL },
+    { "InvocationConfig", NGX_HTTP_RETRY_CHAIN_IN_HTTP, 0, NULL },
+    { "Method", NGX_HTTP_RETRY_CHAIN_IN_HTTP,
+      NGX_HTTP_RETRY_CHAIN_FIELD_IGNORED, ngx_http_retry_chain_own },
+    { "Headers", NGX_HTTP_RETRY_CHAIN_IN_HTTP,
+      NGX_HTTP_RETRY_CHAIN_FIELD_IGNORED, ngx_http_retry_chain_own },
+    { "QueryParameters", NGX_HTTP_RETRY_CHAIN_IN_HTTP,
+      NGX_HTTP_RETRY_CHAIN_FIELD_IGNORED, ngx_http_retry_chain_own },
+    { "RequestBody", NGX_HTTP_RETRY_CHAIN_IN_HTTP,
+      NGX_HTTP_RETRY_CHAIN_FIELD_IGNORED, ngx_http_retry_chain_own },
+    { "Transform", NGX_HTTP_RETRY_CHAIN_IN_HTTP,
+      NGX_HTTP_RETRY_CHAIN_FIELD_IGNORED, ngx_http_retry_chain_own },
+
+    { "Condition", NGX_HTTP_RETRY_CHAIN_IN_CHOICES, 0, NULL },
+    { "Choices", NGX_HTTP_RETRY_CHAIN_NODE_CHOICE, 0, NULL },
+    { "Default", NGX_HTTP_RETRY_CHAIN_NODE_CHOICE, 0, NULL },
+
+    { "Seconds", NGX_HTTP_RETRY_CHAIN_NODE_WAIT, 0, NULL },
     { "SecondsPath", NGX_HTTP_RETRY_CHAIN_NODE_WAIT,
-      ngx_http_retry_chain_later, NULL, 1, 0 },
+      NGX_HTTP_RETRY_CHAIN_FIELD_REFUSED, ngx_http_retry_chain_later },
     { "Timestamp", NGX_HTTP_RETRY_CHAIN_NODE_WAIT,
-      "is not supported, a run waits only for a number of seconds", NULL, 0,
-      0 },
+      NGX_HTTP_RETRY_CHAIN_FIELD_REFUSED,
+      "is not supported, a run waits only for a number of seconds" },
     { "TimestampPath", NGX_HTTP_RETRY_CHAIN_NODE_WAIT,
-      ngx_http_retry_chain_later, NULL, 1, 0 },
+      NGX_HTTP_RETRY_CHAIN_FIELD_REFUSED, ngx_http_retry_chain_later },
 
-    { "Error", NGX_HTTP_RETRY_CHAIN_NODE_FAIL, NULL, NULL, 0, 0 },
-    { "Cause", NGX_HTTP_RETRY_CHAIN_NODE_FAIL, NULL, NULL, 0, 0 },
+    { "Error", NGX_HTTP_RETRY_CHAIN_NODE_FAIL, 0, NULL },
+    { "Cause", NGX_HTTP_RETRY_CHAIN_NODE_FAIL, 0, NULL },
     { "ErrorPath", NGX_HTTP_RETRY_CHAIN_NODE_FAIL,
-      ngx_http_retry_chain_later, NULL, 1, 0 },
+      NGX_HTTP_RETRY_CHAIN_FIELD_REFUSED, ngx_http_retry_chain_later },
     { "CausePath", NGX_HTTP_RETRY_CHAIN_NODE_FAIL,
-      ngx_http_retry_chain_later, NULL, 1, 0 },
+      NGX_HTTP_RETRY_CHAIN_FIELD_REFUSED, ngx_http_retry_chain_later },
 
-    { NULL, 0, NULL, NULL, 0, 0 }
-};
-
-
-static const char  *ngx_http_retry_chain_top[] = {
-    "Comment", "StartAt", "States", "Version", "TimeoutSeconds",
-    "QueryLanguage", NULL
+    { NULL, 0, 0, NULL }
 };
 
 
@@ -148,15 +221,19 @@ ngx_int_t
 ngx_http_retry_chain_machine_check_text(ngx_http_retry_chain_machine_t *m,
     ngx_str_t *text)
 {
-    size_t   i;
-    u_char  *p, *last;
+    size_t                             i;
+    u_char                            *p, *last;
+    ngx_uint_t                         line;
+    ngx_http_retry_chain_json_error_t  err;
 
     if (text->len > NGX_HTTP_RETRY_CHAIN_MACHINE_SIZE) {
-        return ngx_http_retry_chain_machine_error(m, &m->root,
-                                         "%uz bytes, at most %d are allowed",
-                                         text->len,
-                                         NGX_HTTP_RETRY_CHAIN_MACHINE_SIZE);
+        return ngx_http_retry_chain_machine_error(m, NULL, NULL,
+                                            "%uz bytes, at most %d are allowed",
+                                            text->len,
+                                            NGX_HTTP_RETRY_CHAIN_MACHINE_SIZE);
     }
+
+    /* names and values end with a zero */
 
     for (i = 0; i < text->len; i++) {
 
@@ -164,7 +241,8 @@ ngx_http_retry_chain_machine_check_text(ngx_http_retry_chain_machine_t *m,
             || (text->data[i] == '\\' && text->len - i >= 6
                 && ngx_memcmp(&text->data[i], "\\u0000", 6) == 0))
         {
-            return ngx_http_retry_chain_machine_error(m, &m->root, "zero byte");
+            return ngx_http_retry_chain_machine_error(m, NULL, NULL,
+                                                      "zero byte");
         }
 
         i += text->data[i] == '\\';
@@ -177,33 +255,19 @@ ngx_http_retry_chain_machine_check_text(ngx_http_retry_chain_machine_t *m,
 
         if (*p < 0x80) {
             p++;
-            continue;
-        }
 
-        if (ngx_utf8_decode(&p, last - p) > 0x10ffff) {
-            return ngx_http_retry_chain_machine_error(m, &m->root,
+        } else if (ngx_utf8_decode(&p, last - p) > 0x10ffff) {
+            return ngx_http_retry_chain_machine_error(m, NULL, NULL,
                                                       "invalid UTF-8");
         }
     }
-
-    return ngx_http_retry_chain_machine_check_json(m, text);
-}
-
-
-static ngx_int_t
-ngx_http_retry_chain_machine_check_json(ngx_http_retry_chain_machine_t *m,
-    ngx_str_t *text)
-{
-    size_t                             i;
-    ngx_uint_t                         line;
-    ngx_http_retry_chain_json_error_t  err;
 
     if (ngx_http_retry_chain_json_parse(text,
                                         NGX_HTTP_RETRY_CHAIN_MACHINE_SIZE,
                                         &m->json, &err)
         == NGX_OK)
     {
-        return ngx_http_retry_chain_machine_check_tree(m, &m->root, m->json);
+        return ngx_http_retry_chain_machine_check_tree(m, m->json);
     }
 
     line = 1;
@@ -212,56 +276,63 @@ ngx_http_retry_chain_machine_check_json(ngx_http_retry_chain_machine_t *m,
         line += text->data[i] == '\n';
     }
 
-    return ngx_http_retry_chain_machine_error(m, &m->root, "%s in line %ui",
+    return ngx_http_retry_chain_machine_error(m, NULL, NULL, "%s in line %ui",
                                               err.reason, line);
+}
+
+
+static ngx_int_t
+ngx_http_retry_chain_machine_check_tree(ngx_http_retry_chain_machine_t *m,
+    cJSON *json)
+{
+    cJSON       *item;
+    ngx_uint_t   n;
+
+    n = 0;
+
+    for (item = json->child; item; item = item->next) {
+
+        if (cJSON_IsObject(json) && n++ == NGX_HTTP_RETRY_CHAIN_MAX_FIELDS) {
+            return ngx_http_retry_chain_machine_error(m, json, NULL,
+                                              "more than %d fields",
+                                              NGX_HTTP_RETRY_CHAIN_MAX_FIELDS);
+        }
+
+        if (ngx_http_retry_chain_machine_check_item(m, json, item) != NGX_OK
+            || ngx_http_retry_chain_machine_check_tree(m, item) != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+    }
+
+    return NGX_OK;
 }
 
 
 /* cJSON finds only the first of two keys */
 
 static ngx_int_t
-ngx_http_retry_chain_machine_check_tree(ngx_http_retry_chain_machine_t *m,
-    const ngx_http_retry_chain_at_t *at, cJSON *json)
+ngx_http_retry_chain_machine_check_item(ngx_http_retry_chain_machine_t *m,
+    cJSON *json, cJSON *item)
 {
-    cJSON                      *item, *other;
-    ngx_int_t                   rc;
-    ngx_uint_t                  n;
-    ngx_http_retry_chain_at_t   place;
+    cJSON  *other;
 
-    n = 0;
+    if (cJSON_IsObject(json)) {
 
-    for (item = json->child; item; item = item->next) {
-
-        ngx_http_retry_chain_machine_at(&place, at, item->string, n++);
-
-        if (cJSON_IsObject(json)) {
-
-            if (n > NGX_HTTP_RETRY_CHAIN_MAX_FIELDS) {
-                return ngx_http_retry_chain_machine_error(m, at,
-                                              "more than %d fields",
-                                              NGX_HTTP_RETRY_CHAIN_MAX_FIELDS);
-            }
-
-            for (other = json->child; other != item; other = other->next) {
-                if (ngx_strcmp(other->string, item->string) == 0) {
-                    return ngx_http_retry_chain_machine_error(m, &place,
-                                                              "duplicate key");
-                }
+        for (other = json->child; other != item; other = other->next) {
+            if (ngx_strcmp(other->string, item->string) == 0) {
+                return ngx_http_retry_chain_machine_error(m, item, NULL,
+                                                          "duplicate key");
             }
         }
+    }
 
-        if (cJSON_IsNumber(item)
-            && !(item->valuedouble > -1e300 && item->valuedouble < 1e300))
-        {
-            return ngx_http_retry_chain_machine_error(m, &place,
-                                                "the number is too large");
-        }
-
-        rc = ngx_http_retry_chain_machine_check_tree(m, &place, item);
-
-        if (rc != NGX_OK) {
-            return rc;
-        }
+    if (cJSON_IsNumber(item)
+        && !(item->valuedouble > -NGX_HTTP_RETRY_CHAIN_MAX_NUMBER
+             && item->valuedouble < NGX_HTTP_RETRY_CHAIN_MAX_NUMBER))
+    {
+        return ngx_http_retry_chain_machine_error(m, item, NULL,
+                                                  "the number is too large");
     }
 
     return NGX_OK;
@@ -272,25 +343,28 @@ ngx_int_t
 ngx_http_retry_chain_machine_check_states(ngx_http_retry_chain_machine_t *m)
 {
     cJSON                        *states, *item;
-    ngx_int_t                     rc;
     ngx_uint_t                    n;
     ngx_http_retry_chain_node_t  *node;
 
-    rc = ngx_http_retry_chain_machine_check_top(m);
-
-    if (rc != NGX_OK) {
-        return rc;
+    if (ngx_http_retry_chain_machine_check_top(m) != NGX_OK) {
+        return NGX_ERROR;
     }
 
-    states = ngx_http_retry_chain_machine_get(m->json, "States");
+    states = cJSON_GetObjectItemCaseSensitive(m->json, "States");
+
+    if (!cJSON_IsObject(states) || states->child == NULL) {
+        return ngx_http_retry_chain_machine_error(m, m->json, "States", "%s",
+                                          states
+                                          ? "must be an object with states"
+                                          : "is missing");
+    }
 
     n = cJSON_GetArraySize(states);
 
     if (n > NGX_HTTP_RETRY_CHAIN_MAX_STATES) {
-        return ngx_http_retry_chain_machine_error(m, &m->states,
-                                              "%ui states, at most %d are "
-                                              "allowed", n,
-                                              NGX_HTTP_RETRY_CHAIN_MAX_STATES);
+        return ngx_http_retry_chain_machine_error(m, states, NULL,
+                                         "%ui states, at most %d are allowed",
+                                         n, NGX_HTTP_RETRY_CHAIN_MAX_STATES);
     }
 
     m->nodes = ngx_pcalloc(m->temp, n * sizeof(ngx_http_retry_chain_node_t));
@@ -301,15 +375,10 @@ ngx_http_retry_chain_machine_check_states(ngx_http_retry_chain_machine_t *m)
     for (item = states->child; item; item = item->next) {
         node = &m->nodes[m->nnodes++];
 
-        node->name = item->string;
         node->json = item;
 
-        ngx_http_retry_chain_machine_at(&node->at, &m->states, node->name, 0);
-
-        rc = ngx_http_retry_chain_machine_check_node(m, node);
-
-        if (rc != NGX_OK) {
-            return rc;
+        if (ngx_http_retry_chain_machine_check_node(m, node) != NGX_OK) {
+            return NGX_ERROR;
         }
     }
 
@@ -320,112 +389,61 @@ ngx_http_retry_chain_machine_check_states(ngx_http_retry_chain_machine_t *m)
 static ngx_int_t
 ngx_http_retry_chain_machine_check_top(ngx_http_retry_chain_machine_t *m)
 {
-    cJSON                       *item;
-    ngx_int_t                    rc;
-    ngx_uint_t                   i, seconds, jsonata;
-    const char                  *text;
+    ngx_uint_t   jsonata;
+    const char  *text;
 
-    if (!cJSON_IsObject(m->json)) {
-        return ngx_http_retry_chain_machine_error(m, &m->root,
-                                                  "must be an object");
+    if (ngx_http_retry_chain_machine_check_fields(m, m->json,
+                                           NGX_HTTP_RETRY_CHAIN_IN_MACHINE, 0)
+        != NGX_OK)
+    {
+        return NGX_ERROR;
     }
 
-    for (item = m->json->child; item; item = item->next) {
+    text = ngx_http_retry_chain_machine_string(m, m->json, "Version", "1.0");
 
-        for (i = 0; ngx_http_retry_chain_top[i]; i++) {
-            if (ngx_strcmp(ngx_http_retry_chain_top[i], item->string) == 0) {
-                break;
-            }
-        }
-
-        if (ngx_http_retry_chain_top[i] == NULL) {
-            return ngx_http_retry_chain_machine_wrong(m, &m->root,
-                                                      item->string,
-                                                      "unknown field");
-        }
-    }
-
-    text = NULL;
-
-    rc = ngx_http_retry_chain_machine_string(m, &m->root, m->json, "Comment",
-                                             &text);
-    if (rc != NGX_OK) {
-        return rc;
-    }
-
-    text = "1.0";
-
-    rc = ngx_http_retry_chain_machine_string(m, &m->root, m->json, "Version",
-                                             &text);
-    if (rc != NGX_OK) {
-        return rc;
+    if (text == NULL) {
+        return NGX_ERROR;
     }
 
     if (ngx_strcmp(text, "1.0") != 0) {
-        return ngx_http_retry_chain_machine_wrong(m, &m->root, "Version",
+        return ngx_http_retry_chain_machine_error(m, m->json, "Version",
                                                   "must be \"1.0\"");
     }
 
     jsonata = 0;
 
-    rc = ngx_http_retry_chain_machine_check_language(m, &m->root, m->json,
-                                                     &jsonata);
-    if (rc != NGX_OK) {
-        return rc;
+    if (ngx_http_retry_chain_machine_check_language(m, m->json, &jsonata)
+        != NGX_OK)
+    {
+        return NGX_ERROR;
     }
 
     m->jsonata = jsonata;
-    seconds = 0;
 
-    rc = ngx_http_retry_chain_machine_integer(m, &m->root, m->json,
-                                              "TimeoutSeconds", 1,
-                                              NGX_HTTP_RETRY_CHAIN_MACHINE_MAX,
-                                              &seconds);
-    if (rc != NGX_OK) {
-        return rc;
-    }
-
-    m->timeout = ngx_http_retry_chain_machine_msec(m, &m->root,
-                                                   "TimeoutSeconds", seconds);
-
-    item = ngx_http_retry_chain_machine_get(m->json, "States");
-
-    if (item == NULL) {
-        return ngx_http_retry_chain_machine_error(m, &m->states, "is missing");
-    }
-
-    if (!cJSON_IsObject(item) || item->child == NULL) {
-        return ngx_http_retry_chain_machine_error(m, &m->states,
-                                                  "must be an object with "
-                                                  "states");
-    }
-
-    return NGX_OK;
+    return ngx_http_retry_chain_machine_seconds(m, m->json, "TimeoutSeconds",
+                                           1, NGX_HTTP_RETRY_CHAIN_MACHINE_MAX,
+                                           &m->timeout);
 }
 
 
 static ngx_int_t
 ngx_http_retry_chain_machine_check_language(ngx_http_retry_chain_machine_t *m,
-    const ngx_http_retry_chain_at_t *at, cJSON *json, ngx_uint_t *jsonata)
+    cJSON *json, ngx_uint_t *jsonata)
 {
-    ngx_int_t    rc;
     const char  *text;
 
-    text = NULL;
-
-    rc = ngx_http_retry_chain_machine_string(m, at, json, "QueryLanguage",
-                                             &text);
-
-    if (rc != NGX_OK || text == NULL) {
-        return rc;
+    text = ngx_http_retry_chain_machine_string(m, json, "QueryLanguage",
+                                               *jsonata ? "JSONata"
+                                                        : "JSONPath");
+    if (text == NULL) {
+        return NGX_ERROR;
     }
 
     *jsonata = ngx_strcmp(text, "JSONata") == 0;
 
     if (!*jsonata && ngx_strcmp(text, "JSONPath") != 0) {
-        return ngx_http_retry_chain_machine_wrong(m, at, "QueryLanguage",
-                                          "must be \"JSONPath\" or "
-                                          "\"JSONata\"");
+        return ngx_http_retry_chain_machine_error(m, json, "QueryLanguage",
+                                         "must be \"JSONPath\" or \"JSONata\"");
     }
 
     return NGX_OK;
@@ -436,65 +454,52 @@ static ngx_int_t
 ngx_http_retry_chain_machine_check_node(ngx_http_retry_chain_machine_t *m,
     ngx_http_retry_chain_node_t *node)
 {
-    ngx_int_t    rc;
-    ngx_str_t    name;
-    ngx_uint_t   i, jsonata;
-    const char  *text;
+    u_char      *p;
+    ngx_str_t   *name;
+    ngx_uint_t   jsonata;
 
-    name.data = (u_char *) node->name;
-    name.len = ngx_strlen(node->name);
+    name = &node->state.name;
 
-    if (ngx_utf8_length(name.data, name.len) > NGX_HTTP_RETRY_CHAIN_STATE_NAME
-        || name.len == 0)
+    if (ngx_http_retry_chain_machine_copy(m, node->json->string, name)
+        != NGX_OK)
     {
-        return ngx_http_retry_chain_machine_error(m, &node->at,
-                                            "a name has 1 to %d characters",
-                                            NGX_HTTP_RETRY_CHAIN_STATE_NAME);
+        return NGX_ERROR;
     }
 
-    for (i = 0; i < name.len; i++) {
-        if (name.data[i] < ' ') {
-            return ngx_http_retry_chain_machine_error(m, &node->at,
-                                                      "control character in "
-                                                      "the name");
+    if (name->len == 0
+        || ngx_utf8_length(name->data, name->len)
+           > NGX_HTTP_RETRY_CHAIN_STATE_NAME)
+    {
+        return ngx_http_retry_chain_machine_error(m, node->json, NULL,
+                                              "a name has 1 to %d characters",
+                                              NGX_HTTP_RETRY_CHAIN_STATE_NAME);
+    }
+
+    for (p = name->data; *p; p++) {
+        if (*p < ' ') {
+            return ngx_http_retry_chain_machine_error(m, node->json, NULL,
+                                              "control character in the name");
         }
     }
 
     if (!cJSON_IsObject(node->json)) {
-        return ngx_http_retry_chain_machine_error(m, &node->at,
+        return ngx_http_retry_chain_machine_error(m, node->json, NULL,
                                                   "must be an object");
     }
 
     jsonata = m->jsonata;
 
-    rc = ngx_http_retry_chain_machine_check_language(m, &node->at, node->json,
-                                                     &jsonata);
-    if (rc != NGX_OK) {
-        return rc;
+    if (ngx_http_retry_chain_machine_check_language(m, node->json, &jsonata)
+        != NGX_OK
+        || ngx_http_retry_chain_machine_check_type(m, node) != NGX_OK)
+    {
+        return NGX_ERROR;
     }
 
     node->jsonata = jsonata;
 
-    text = NULL;
-
-    rc = ngx_http_retry_chain_machine_string(m, &node->at, node->json,
-                                             "Comment", &text);
-    if (rc != NGX_OK) {
-        return rc;
-    }
-
-    rc = ngx_http_retry_chain_machine_check_type(m, node);
-
-    if (rc != NGX_OK) {
-        return rc;
-    }
-
-    ngx_http_retry_chain_machine_copy(m, node->name, &node->state.name);
-    if (node->state.name.data == NULL) {
-        return NGX_ERROR;
-    }
-
-    return ngx_http_retry_chain_machine_check_fields(m, node);
+    return ngx_http_retry_chain_machine_check_fields(m, node->json, node->type,
+                                                     jsonata);
 }
 
 
@@ -502,21 +507,13 @@ static ngx_int_t
 ngx_http_retry_chain_machine_check_type(ngx_http_retry_chain_machine_t *m,
     ngx_http_retry_chain_node_t *node)
 {
-    ngx_int_t    rc;
     ngx_uint_t   i;
     const char  *text;
 
-    text = NULL;
-
-    rc = ngx_http_retry_chain_machine_string(m, &node->at, node->json, "Type",
-                                             &text);
-    if (rc != NGX_OK) {
-        return rc;
-    }
+    text = ngx_http_retry_chain_machine_string(m, node->json, "Type", NULL);
 
     if (text == NULL) {
-        return ngx_http_retry_chain_machine_wrong(m, &node->at, "Type",
-                                                  "is missing");
+        return NGX_ERROR;
     }
 
     for (i = 0; ngx_http_retry_chain_types[i].name; i++) {
@@ -529,62 +526,138 @@ ngx_http_retry_chain_machine_check_type(ngx_http_retry_chain_machine_t *m,
     }
 
     if (ngx_strcmp(text, "Parallel") == 0 || ngx_strcmp(text, "Map") == 0) {
-        return ngx_http_retry_chain_machine_wrong(m, &node->at, "Type",
-                                            "Parallel and Map are not "
-                                            "supported, a request has one "
-                                            "reply");
+        return ngx_http_retry_chain_machine_error(m, node->json, "Type",
+                                           "Parallel and Map are not "
+                                           "supported, a request has one "
+                                           "reply");
     }
 
-    return ngx_http_retry_chain_machine_wrong(m, &node->at, "Type",
+    return ngx_http_retry_chain_machine_error(m, node->json, "Type",
                                               "unknown type of state");
 }
 
 
-static ngx_int_t
+ngx_int_t
 ngx_http_retry_chain_machine_check_fields(ngx_http_retry_chain_machine_t *m,
-    ngx_http_retry_chain_node_t *node)
+    cJSON *json, ngx_uint_t kind, ngx_uint_t jsonata)
 {
-    cJSON                         *item;
-    ngx_http_retry_chain_at_t      at;
-    ngx_http_retry_chain_known_t  *known;
+    cJSON  *item;
 
-    for (item = node->json->child; item; item = item->next) {
+    if (!cJSON_IsObject(json)) {
+        return ngx_http_retry_chain_machine_error(m, json, NULL,
+                                                  "must be an object");
+    }
 
-        ngx_http_retry_chain_machine_at(&at, &node->at, item->string, 0);
-
-        known = ngx_http_retry_chain_fields;
-
-        while (known->name && ngx_strcmp(known->name, item->string) != 0) {
-            known++;
-        }
-
-        if (known->name == NULL) {
-            return ngx_http_retry_chain_machine_error(m, &at, "unknown field");
-        }
-
-        if (!(known->types & node->type)) {
-            return ngx_http_retry_chain_machine_error(m, &at,
-                                                "a state of this type has no "
-                                                "such field");
-        }
-
-        if (known->refused) {
-            return ngx_http_retry_chain_machine_error(m, &at, "%s",
-                                                      known->refused);
-        }
-
-        if (node->jsonata ? known->jsonpath : known->jsonata) {
-            return ngx_http_retry_chain_machine_error(m, &at,
-                                                "only a state in %s has this "
-                                                "field",
-                                                node->jsonata ? "JSONPath"
-                                                              : "JSONata");
-        }
-
-        if (known->ignored) {
-            ngx_http_retry_chain_machine_warn(m, &at, "%s", known->ignored);
+    for (item = json->child; item; item = item->next) {
+        if (ngx_http_retry_chain_machine_check_field(m, json, item, kind,
+                                                     jsonata)
+            != NGX_OK)
+        {
+            return NGX_ERROR;
         }
     }
 
     return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_retry_chain_machine_check_field(ngx_http_retry_chain_machine_t *m,
+    cJSON *json, cJSON *item, ngx_uint_t kind, ngx_uint_t jsonata)
+{
+    size_t                         len;
+    const char                    *name, *reason;
+    ngx_http_retry_chain_known_t  *known;
+
+    name = item->string;
+    len = ngx_strlen(name);
+
+    /* "name.$" has a path as its value */
+
+    if ((kind & NGX_HTTP_RETRY_CHAIN_IN_ARGS) && !jsonata && len > 2
+        && ngx_strcmp(&name[len - 2], ".$") == 0)
+    {
+        len -= 2;
+    }
+
+    reason = "unknown field";
+
+    for (known = ngx_http_retry_chain_known; known->name; known++) {
+
+        if (ngx_strlen(known->name) != len
+            || ngx_strncmp(known->name, name, len) != 0)
+        {
+            continue;
+        }
+
+        if (known->kinds & kind) {
+            break;
+        }
+
+        if ((known->kinds & NGX_HTTP_RETRY_CHAIN_NODES)
+            && (kind & NGX_HTTP_RETRY_CHAIN_NODES))
+        {
+            reason = "a state of this type has no such field";
+        }
+    }
+
+    if (known->name == NULL) {
+        return ngx_http_retry_chain_machine_error(m, item, NULL, "%s", reason);
+    }
+
+    switch (known->type) {
+
+    case NGX_HTTP_RETRY_CHAIN_FIELD_TEXT:
+        return ngx_http_retry_chain_machine_string(m, json, name, NULL)
+               ? NGX_OK : NGX_ERROR;
+
+    case NGX_HTTP_RETRY_CHAIN_FIELD_JSONPATH:
+    case NGX_HTTP_RETRY_CHAIN_FIELD_JSONATA:
+
+        if (jsonata == (known->type == NGX_HTTP_RETRY_CHAIN_FIELD_JSONATA)) {
+            return NGX_OK;
+        }
+
+        return ngx_http_retry_chain_machine_error(m, item, NULL,
+                                          "only a state in %s has this field",
+                                          jsonata ? "JSONPath" : "JSONata");
+
+    case NGX_HTTP_RETRY_CHAIN_FIELD_REFUSED:
+        return ngx_http_retry_chain_machine_error(m, item, NULL, "%s",
+                                                  known->why);
+
+    case NGX_HTTP_RETRY_CHAIN_FIELD_IGNORED:
+
+        if (!ngx_http_retry_chain_machine_check_whole(item, jsonata)) {
+            ngx_http_retry_chain_machine_warn(m, item, NULL, "%s", known->why);
+        }
+
+        return NGX_OK;
+
+    default: /* NGX_HTTP_RETRY_CHAIN_FIELD_KNOWN */
+        return NGX_OK;
+    }
+}
+
+
+/* a Payload that is all of the input is the client's own request */
+
+static ngx_uint_t
+ngx_http_retry_chain_machine_check_whole(cJSON *item, ngx_uint_t jsonata)
+{
+    ngx_str_t  inner;
+
+    if (!cJSON_IsString(item)) {
+        return 0;
+    }
+
+    if (!jsonata) {
+        return ngx_strcmp(item->string, "Payload.$") == 0
+               && ngx_strcmp(item->valuestring, "$") == 0;
+    }
+
+    return ngx_strcmp(item->string, "Payload") == 0
+           && ngx_http_retry_chain_machine_expression(item->valuestring, &inner)
+           && inner.len == sizeof("$states.input") - 1
+           && ngx_strncmp(inner.data, "$states.input", inner.len) == 0;
 }

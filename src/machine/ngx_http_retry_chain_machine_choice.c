@@ -4,35 +4,43 @@
  */
 
 
+/*
+ * The rules of a Choice as conditions.
+ */
+
+
 #include <ngx_config.h>
 #include <ngx_core.h>
 #include "ngx_http_retry_chain_machine_parts.h"
 
 
 static ngx_int_t ngx_http_retry_chain_machine_branch(
-    ngx_http_retry_chain_machine_t *m, ngx_http_retry_chain_node_t *node,
-    const ngx_http_retry_chain_at_t *at, cJSON *json,
+    ngx_http_retry_chain_machine_t *m, cJSON *json,
     ngx_http_retry_chain_term_t *input,
-    ngx_http_retry_chain_condition_t **cond);
+    ngx_http_retry_chain_condition_t *cond);
 static ngx_int_t ngx_http_retry_chain_machine_choose(
-    ngx_http_retry_chain_machine_t *m, const ngx_http_retry_chain_at_t *at,
-    cJSON *json, ngx_http_retry_chain_term_t *input, ngx_uint_t top,
-    ngx_http_retry_chain_condition_t **cond);
+    ngx_http_retry_chain_machine_t *m, cJSON *json,
+    ngx_http_retry_chain_term_t *input, ngx_uint_t top,
+    ngx_http_retry_chain_condition_t *cond);
 static ngx_int_t ngx_http_retry_chain_machine_combine(
-    ngx_http_retry_chain_machine_t *m, const ngx_http_retry_chain_at_t *at,
-    cJSON *json, ngx_http_retry_chain_term_t *input,
+    ngx_http_retry_chain_machine_t *m, cJSON *json,
+    ngx_http_retry_chain_term_t *input,
     ngx_http_retry_chain_condition_t *cond);
 static ngx_int_t ngx_http_retry_chain_machine_compare(
-    ngx_http_retry_chain_machine_t *m, const ngx_http_retry_chain_at_t *up,
-    cJSON *json, cJSON *value, ngx_http_retry_chain_term_t *input,
+    ngx_http_retry_chain_machine_t *m, cJSON *json, cJSON *value,
+    ngx_http_retry_chain_term_t *input, ngx_uint_t path,
     ngx_http_retry_chain_condition_t *cond);
+static ngx_int_t ngx_http_retry_chain_machine_variable(
+    ngx_http_retry_chain_machine_t *m, cJSON *json,
+    ngx_http_retry_chain_term_t *input,
+    ngx_http_retry_chain_operand_t *operand);
 static ngx_int_t ngx_http_retry_chain_machine_comparator(const char *name,
     ngx_http_retry_chain_condition_t *cond, ngx_uint_t *path);
 static ngx_int_t ngx_http_retry_chain_machine_literal(
-    ngx_http_retry_chain_machine_t *m, const ngx_http_retry_chain_at_t *at,
-    cJSON *json, ngx_http_retry_chain_condition_t *cond);
+    ngx_http_retry_chain_machine_t *m, cJSON *json,
+    ngx_http_retry_chain_condition_t *cond);
 static void ngx_http_retry_chain_machine_never(
-    ngx_http_retry_chain_machine_t *m, const ngx_http_retry_chain_at_t *at,
+    ngx_http_retry_chain_machine_t *m, cJSON *json,
     ngx_http_retry_chain_condition_t *cond);
 
 
@@ -80,131 +88,105 @@ ngx_int_t
 ngx_http_retry_chain_machine_choice(ngx_http_retry_chain_machine_t *m,
     ngx_http_retry_chain_node_t *node, ngx_http_retry_chain_term_t *input)
 {
-    cJSON                          *item;
-    ngx_int_t                       rc;
-    ngx_uint_t                      i;
-    ngx_http_retry_chain_at_t       list, at;
-    ngx_http_retry_chain_branch_t  *branch;
+    cJSON                             *list, *item;
+    ngx_int_t                          rc;
+    ngx_http_retry_chain_state_t      *state;
+    ngx_http_retry_chain_condition_t  *cond;
 
-    ngx_http_retry_chain_machine_at(&list, &node->at, "Choices", 0);
+    state = &node->state;
 
-    item = ngx_http_retry_chain_machine_get(node->json, "Choices")->child;
-
-    node->state.nbranches = node->nlinks - 1;
-    node->state.branches = ngx_pcalloc(m->pool, node->state.nbranches
+    state->branches = ngx_pcalloc(m->pool, (node->nlinks - 1)
                                       * sizeof(ngx_http_retry_chain_branch_t));
-    if (node->state.branches == NULL) {
+    if (state->branches == NULL) {
         return NGX_ERROR;
     }
 
-    for (i = 0; i < node->state.nbranches; i++, item = item->next) {
-        branch = &node->state.branches[i];
+    list = cJSON_GetObjectItemCaseSensitive(node->json, "Choices");
 
-        ngx_http_retry_chain_machine_at(&at, &list, NULL, i);
+    for (item = list->child; item; item = item->next) {
 
-        rc = ngx_http_retry_chain_machine_branch(m, node, &at, item, input,
-                                                 &branch->condition);
+        cond = ngx_http_retry_chain_machine_condition(m, NULL,
+                                          NGX_HTTP_RETRY_CHAIN_CONDITION_AND);
+        if (cond == NULL) {
+            return NGX_ERROR;
+        }
+
+        rc = node->jsonata
+             ? ngx_http_retry_chain_machine_branch(m, item, input, cond)
+             : ngx_http_retry_chain_machine_choose(m, item, input, 1, cond);
+
         if (rc != NGX_OK) {
             return rc;
         }
+
+        state->branches[state->nbranches++].condition = cond;
     }
 
     return NGX_OK;
 }
 
 
+/* a rule in JSONata */
+
 static ngx_int_t
 ngx_http_retry_chain_machine_branch(ngx_http_retry_chain_machine_t *m,
-    ngx_http_retry_chain_node_t *node, const ngx_http_retry_chain_at_t *at,
     cJSON *json, ngx_http_retry_chain_term_t *input,
-    ngx_http_retry_chain_condition_t **cond)
+    ngx_http_retry_chain_condition_t *cond)
 {
-    cJSON                      *item;
-    ngx_str_t                   inner;
-    const char                 *text;
-    ngx_http_retry_chain_at_t   place;
+    cJSON      *item;
+    ngx_str_t   inner;
 
-    if (!node->jsonata) {
-        return ngx_http_retry_chain_machine_choose(m, at, json, input, 1,
-                                                   cond);
+    if (ngx_http_retry_chain_machine_check_fields(m, json,
+                                           NGX_HTTP_RETRY_CHAIN_IN_CHOICES, 1)
+        != NGX_OK)
+    {
+        return NGX_ERROR;
     }
 
-    for (item = json->child; item; item = item->next) {
-        text = item->string;
-
-        ngx_http_retry_chain_machine_at(&place, at, text, 0);
-
-        if (ngx_strcmp(text, "Output") == 0) {
-            return ngx_http_retry_chain_machine_error(m, &place,
-                                                      "is not supported here");
-        }
-
-        if (ngx_strcmp(text, "Assign") == 0) {
-            ngx_http_retry_chain_machine_warn(m, &place,
-                                              "has no effect, variables are "
-                                              "not known here");
-
-        } else if (ngx_strcmp(text, "Condition") != 0
-                   && ngx_strcmp(text, "Next") != 0
-                   && ngx_strcmp(text, "Comment") != 0)
-        {
-            return ngx_http_retry_chain_machine_error(m, &place,
-                                                      "unknown field");
-        }
-    }
-
-    item = ngx_http_retry_chain_machine_get(json, "Condition");
-
-    ngx_http_retry_chain_machine_at(&place, at, "Condition", 0);
+    item = cJSON_GetObjectItemCaseSensitive(json, "Condition");
 
     if (item == NULL) {
-        return ngx_http_retry_chain_machine_error(m, &place, "is missing");
+        return ngx_http_retry_chain_machine_error(m, json, "Condition",
+                                                  "is missing");
     }
 
     if (cJSON_IsBool(item)) {
-        *cond = ngx_http_retry_chain_machine_condition(m,
-                                       cJSON_IsTrue(item)
-                                       ? NGX_HTTP_RETRY_CHAIN_CONDITION_AND
-                                       : NGX_HTTP_RETRY_CHAIN_CONDITION_OR);
-        return *cond ? NGX_OK : NGX_ERROR;
+
+        /* an empty list: all of it holds, but not one of it */
+
+        cond->type = cJSON_IsTrue(item) ? NGX_HTTP_RETRY_CHAIN_CONDITION_AND
+                                        : NGX_HTTP_RETRY_CHAIN_CONDITION_OR;
+        return NGX_OK;
     }
 
     if (!cJSON_IsString(item)
         || !ngx_http_retry_chain_machine_expression(item->valuestring, &inner))
     {
-        return ngx_http_retry_chain_machine_error(m, &place,
+        return ngx_http_retry_chain_machine_error(m, item, NULL,
                                                   "must be a string with "
                                                   "\"{%% ... %%}\"");
     }
 
-    return ngx_http_retry_chain_machine_jsonata(m, &place, &inner, input, cond);
+    return ngx_http_retry_chain_machine_jsonata(m, item, &inner, input, cond);
 }
 
 
 static ngx_int_t
 ngx_http_retry_chain_machine_choose(ngx_http_retry_chain_machine_t *m,
-    const ngx_http_retry_chain_at_t *at, cJSON *json,
-    ngx_http_retry_chain_term_t *input, ngx_uint_t top,
-    ngx_http_retry_chain_condition_t **condp)
+    cJSON *json, ngx_http_retry_chain_term_t *input, ngx_uint_t top,
+    ngx_http_retry_chain_condition_t *cond)
 {
-    cJSON                             *item, *value;
-    ngx_uint_t                         path;
-    const char                        *name;
-    ngx_http_retry_chain_at_t          place;
-    ngx_http_retry_chain_condition_t  *cond;
+    cJSON       *item, *value;
+    ngx_uint_t   path;
+    const char  *name;
 
     if (!cJSON_IsObject(json)) {
-        return ngx_http_retry_chain_machine_error(m, at, "must be an object");
+        return ngx_http_retry_chain_machine_error(m, json, NULL,
+                                                  "must be an object");
     }
 
-    cond = ngx_http_retry_chain_machine_condition(m,
-                                          NGX_HTTP_RETRY_CHAIN_CONDITION_AND);
-    if (cond == NULL) {
-        return NGX_ERROR;
-    }
-
-    *condp = cond;
     value = NULL;
+    path = 0;
 
     for (item = json->child; item; item = item->next) {
         name = item->string;
@@ -216,17 +198,15 @@ ngx_http_retry_chain_machine_choose(ngx_http_retry_chain_machine_t *m,
             continue;
         }
 
-        ngx_http_retry_chain_machine_at(&place, at, name, 0);
-
         if (top && ngx_strcmp(name, "Assign") == 0) {
-            ngx_http_retry_chain_machine_warn(m, &place,
+            ngx_http_retry_chain_machine_warn(m, item, NULL,
                                               "has no effect, variables are "
                                               "not known here");
             continue;
         }
 
-        if (!top && ngx_strcmp(name, "Next") == 0) {
-            return ngx_http_retry_chain_machine_error(m, &place,
+        if (ngx_strcmp(name, "Next") == 0) {
+            return ngx_http_retry_chain_machine_error(m, item, NULL,
                                                 "only the rule around all has "
                                                 "a Next");
         }
@@ -234,12 +214,12 @@ ngx_http_retry_chain_machine_choose(ngx_http_retry_chain_machine_t *m,
         if (ngx_http_retry_chain_machine_comparator(name, cond, &path)
             != NGX_OK)
         {
-            return ngx_http_retry_chain_machine_error(m, &place,
+            return ngx_http_retry_chain_machine_error(m, item, NULL,
                                                       "unknown field");
         }
 
         if (value) {
-            return ngx_http_retry_chain_machine_error(m, &place,
+            return ngx_http_retry_chain_machine_error(m, item, NULL,
                                                 "a rule has one comparison, "
                                                 "this is another one");
         }
@@ -248,80 +228,57 @@ ngx_http_retry_chain_machine_choose(ngx_http_retry_chain_machine_t *m,
     }
 
     if (value == NULL) {
-        return ngx_http_retry_chain_machine_error(m, at,
+        return ngx_http_retry_chain_machine_error(m, json, NULL,
                                                   "the comparison is missing");
     }
 
-    ngx_http_retry_chain_machine_at(&place, at, value->string, 0);
-
-    if (cond->type <= NGX_HTTP_RETRY_CHAIN_CONDITION_NOT) {
-
-        if (ngx_http_retry_chain_machine_get(json, "Variable")) {
-            return ngx_http_retry_chain_machine_wrong(m, at, "Variable",
-                                                "has no place beside And, Or "
-                                                "and Not");
-        }
-
-        return ngx_http_retry_chain_machine_combine(m, &place, value, input,
-                                                    cond);
+    if (cond->type > NGX_HTTP_RETRY_CHAIN_CONDITION_NOT) {
+        return ngx_http_retry_chain_machine_compare(m, json, value, input,
+                                                    path, cond);
     }
 
-    return ngx_http_retry_chain_machine_compare(m, at, json, value, input,
-                                                cond);
+    if (cJSON_GetObjectItemCaseSensitive(json, "Variable")) {
+        return ngx_http_retry_chain_machine_error(m, json, "Variable",
+                                                "has no place beside And, Or "
+                                                "and Not");
+    }
+
+    return ngx_http_retry_chain_machine_combine(m, value, input, cond);
 }
 
 
 static ngx_int_t
 ngx_http_retry_chain_machine_combine(ngx_http_retry_chain_machine_t *m,
-    const ngx_http_retry_chain_at_t *at, cJSON *json,
-    ngx_http_retry_chain_term_t *input,
+    cJSON *json, ngx_http_retry_chain_term_t *input,
     ngx_http_retry_chain_condition_t *cond)
 {
     cJSON                             *item;
-    ngx_int_t                          rc;
-    ngx_uint_t                         n;
-    ngx_http_retry_chain_at_t          place;
+    ngx_uint_t                         not;
     ngx_http_retry_chain_condition_t  *inner;
 
-    inner = NULL;
+    not = cond->type == NGX_HTTP_RETRY_CHAIN_CONDITION_NOT;
 
-    if (cond->type == NGX_HTTP_RETRY_CHAIN_CONDITION_NOT) {
-        rc = ngx_http_retry_chain_machine_choose(m, at, json, input, 0,
-                                                 &inner);
-        if (rc != NGX_OK) {
-            return rc;
-        }
-
-        return ngx_http_retry_chain_machine_list_add(m, cond, inner);
-    }
-
-    if (!cJSON_IsArray(json) || json->child == NULL) {
-        return ngx_http_retry_chain_machine_error(m, at,
+    if (!not && (!cJSON_IsArray(json) || json->child == NULL)) {
+        return ngx_http_retry_chain_machine_error(m, json, NULL,
                                                   "must be an array that is "
                                                   "not empty");
     }
 
-    /* one allocation for all */
+    for (item = not ? json : json->child; item; item = item->next) {
 
-    n = cJSON_GetArraySize(json);
+        inner = ngx_http_retry_chain_machine_condition(m, cond,
+                                          NGX_HTTP_RETRY_CHAIN_CONDITION_AND);
 
-    cond->list = ngx_palloc(m->pool,
-                            n * sizeof(ngx_http_retry_chain_condition_t *));
-    if (cond->list == NULL) {
-        return NGX_ERROR;
-    }
-
-    for (item = json->child; item; item = item->next) {
-
-        ngx_http_retry_chain_machine_at(&place, at, NULL, cond->nlist);
-
-        rc = ngx_http_retry_chain_machine_choose(m, &place, item, input, 0,
-                                                 &inner);
-        if (rc != NGX_OK) {
-            return rc;
+        if (inner == NULL
+            || ngx_http_retry_chain_machine_choose(m, item, input, 0, inner)
+               != NGX_OK)
+        {
+            return NGX_ERROR;
         }
 
-        cond->list[cond->nlist++] = inner;
+        if (not) {
+            break;
+        }
     }
 
     return NGX_OK;
@@ -330,63 +287,56 @@ ngx_http_retry_chain_machine_combine(ngx_http_retry_chain_machine_t *m,
 
 static ngx_int_t
 ngx_http_retry_chain_machine_compare(ngx_http_retry_chain_machine_t *m,
-    const ngx_http_retry_chain_at_t *up, cJSON *json, cJSON *value,
-    ngx_http_retry_chain_term_t *input,
-    ngx_http_retry_chain_condition_t *cond)
+    cJSON *json, cJSON *value, ngx_http_retry_chain_term_t *input,
+    ngx_uint_t path, ngx_http_retry_chain_condition_t *cond)
 {
-    cJSON                             *variable;
-    ngx_int_t                          rc;
-    ngx_uint_t                         i, n, other;
-    ngx_http_retry_chain_at_t          at[2];
-    ngx_http_retry_chain_term_t       *term;
-    ngx_http_retry_chain_operand_t    *operand;
-    ngx_http_retry_chain_json_path_t   path;
+    cJSON      *variable;
+    ngx_int_t   rc;
 
-    variable = ngx_http_retry_chain_machine_get(json, "Variable");
-
-    ngx_http_retry_chain_machine_at(&at[0], up, "Variable", 0);
-    ngx_http_retry_chain_machine_at(&at[1], up, value->string, 0);
+    variable = cJSON_GetObjectItemCaseSensitive(json, "Variable");
 
     if (variable == NULL) {
-        return ngx_http_retry_chain_machine_error(m, &at[0], "is missing");
+        return ngx_http_retry_chain_machine_error(m, json, "Variable",
+                                                  "is missing");
     }
 
-    (void) ngx_http_retry_chain_machine_comparator(value->string, cond, &other);
-
-    n = other ? 2 : 1;
-
-    for (i = 0; i < n; i++) {
-        operand = i ? &cond->right : &cond->left;
-
-        rc = ngx_http_retry_chain_machine_path(m, &at[i], i ? value : variable,
-                                               &path);
-        if (rc != NGX_OK) {
-            return rc;
-        }
-
-        term = ngx_http_retry_chain_machine_lookup(m, input, &path);
-        if (term == NULL) {
-            return NGX_ERROR;
-        }
-
-        rc = ngx_http_retry_chain_machine_operand(m, &at[i], term, operand);
-
-        if (rc != NGX_OK) {
-            return rc;
-        }
+    if (ngx_http_retry_chain_machine_variable(m, variable, input, &cond->left)
+        != NGX_OK)
+    {
+        return NGX_ERROR;
     }
 
-    if (!other) {
-        rc = ngx_http_retry_chain_machine_literal(m, &at[1], value, cond);
+    rc = path ? ngx_http_retry_chain_machine_variable(m, value, input,
+                                                      &cond->right)
+              : ngx_http_retry_chain_machine_literal(m, value, cond);
 
-        if (rc != NGX_OK) {
-            return rc;
-        }
+    if (rc == NGX_OK) {
+        ngx_http_retry_chain_machine_never(m, json, cond);
     }
 
-    ngx_http_retry_chain_machine_never(m, up, cond);
+    return rc;
+}
 
-    return NGX_OK;
+
+static ngx_int_t
+ngx_http_retry_chain_machine_variable(ngx_http_retry_chain_machine_t *m,
+    cJSON *json, ngx_http_retry_chain_term_t *input,
+    ngx_http_retry_chain_operand_t *operand)
+{
+    ngx_http_retry_chain_term_t       *term;
+    ngx_http_retry_chain_json_path_t   path;
+
+    if (ngx_http_retry_chain_machine_path(m, json, &path) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    term = ngx_http_retry_chain_machine_lookup(m, input, path.keys, path.nkeys);
+
+    if (term == NULL) {
+        return NGX_ERROR;
+    }
+
+    return ngx_http_retry_chain_machine_operand(m, json, term, operand);
 }
 
 
@@ -457,75 +407,63 @@ ngx_http_retry_chain_machine_comparator(const char *name,
 
 static ngx_int_t
 ngx_http_retry_chain_machine_literal(ngx_http_retry_chain_machine_t *m,
-    const ngx_http_retry_chain_at_t *at, cJSON *json,
-    ngx_http_retry_chain_condition_t *cond)
+    cJSON *json, ngx_http_retry_chain_condition_t *cond)
 {
     int64_t                          time;
     ngx_http_retry_chain_operand_t  *right;
-
-    right = &cond->right;
 
     switch (cond->type) {
 
     case NGX_HTTP_RETRY_CHAIN_CONDITION_NUMERIC:
 
         if (!cJSON_IsNumber(json)) {
-            return ngx_http_retry_chain_machine_error(m, at,
+            return ngx_http_retry_chain_machine_error(m, json, NULL,
                                                       "must be a number");
         }
 
-        right->type = NGX_HTTP_RETRY_CHAIN_OPERAND_NUMBER;
-        right->number = json->valuedouble;
-
-        return NGX_OK;
+        break;
 
     case NGX_HTTP_RETRY_CHAIN_CONDITION_STRING:
     case NGX_HTTP_RETRY_CHAIN_CONDITION_MATCHES:
     case NGX_HTTP_RETRY_CHAIN_CONDITION_TIMESTAMP:
 
         if (!cJSON_IsString(json)) {
-            return ngx_http_retry_chain_machine_error(m, at,
+            return ngx_http_retry_chain_machine_error(m, json, NULL,
                                                       "must be a string");
         }
 
-        ngx_http_retry_chain_machine_copy(m, json->valuestring, &right->text);
-
-        if (right->text.data == NULL) {
-            return NGX_ERROR;
-        }
-
-        right->type = NGX_HTTP_RETRY_CHAIN_OPERAND_STRING;
-
-        if (cond->type == NGX_HTTP_RETRY_CHAIN_CONDITION_MATCHES
-            && right->text.len > NGX_HTTP_RETRY_CHAIN_MAX_PATTERN)
-        {
-            return ngx_http_retry_chain_machine_error(m, at,
-                                             "a pattern has at most %d bytes",
-                                             NGX_HTTP_RETRY_CHAIN_MAX_PATTERN);
-        }
-
-        if (cond->type == NGX_HTTP_RETRY_CHAIN_CONDITION_TIMESTAMP
-            && ngx_http_retry_chain_condition_time(&right->text, &time)
-               != NGX_OK)
-        {
-            return ngx_http_retry_chain_machine_error(m, at,
-                                              "must be a time as in RFC 3339");
-        }
-
-        return NGX_OK;
+        break;
 
     default: /* Boolean, Is... */
 
         if (!cJSON_IsBool(json)) {
-            return ngx_http_retry_chain_machine_error(m, at,
+            return ngx_http_retry_chain_machine_error(m, json, NULL,
                                                       "must be true or false");
         }
-
-        right->type = NGX_HTTP_RETRY_CHAIN_OPERAND_BOOLEAN;
-        right->number = cJSON_IsTrue(json) ? 1 : 0;
-
-        return NGX_OK;
     }
+
+    right = &cond->right;
+
+    if (ngx_http_retry_chain_machine_value(m, json, right) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    if (cond->type == NGX_HTTP_RETRY_CHAIN_CONDITION_MATCHES
+        && right->text.len > NGX_HTTP_RETRY_CHAIN_MAX_PATTERN)
+    {
+        return ngx_http_retry_chain_machine_error(m, json, NULL,
+                                             "a pattern has at most %d bytes",
+                                             NGX_HTTP_RETRY_CHAIN_MAX_PATTERN);
+    }
+
+    if (cond->type == NGX_HTTP_RETRY_CHAIN_CONDITION_TIMESTAMP
+        && ngx_http_retry_chain_condition_time(&right->text, &time) != NGX_OK)
+    {
+        return ngx_http_retry_chain_machine_error(m, json, NULL,
+                                              "must be a time as in RFC 3339");
+    }
+
+    return NGX_OK;
 }
 
 
@@ -533,8 +471,7 @@ ngx_http_retry_chain_machine_literal(ngx_http_retry_chain_machine_t *m,
 
 static void
 ngx_http_retry_chain_machine_never(ngx_http_retry_chain_machine_t *m,
-    const ngx_http_retry_chain_at_t *at,
-    ngx_http_retry_chain_condition_t *cond)
+    cJSON *json, ngx_http_retry_chain_condition_t *cond)
 {
     const char  *is;
     ngx_uint_t   type;
@@ -583,35 +520,31 @@ ngx_http_retry_chain_machine_never(ngx_http_retry_chain_machine_t *m,
         return;
     }
 
-    ngx_http_retry_chain_machine_warn(m, at, "is never true, %s", is);
-}
-
-
-ngx_http_retry_chain_condition_t *
-ngx_http_retry_chain_machine_condition(ngx_http_retry_chain_machine_t *m,
-    ngx_http_retry_chain_condition_e type)
-{
-    ngx_http_retry_chain_condition_t  *cond;
-
-    cond = ngx_pcalloc(m->pool, sizeof(ngx_http_retry_chain_condition_t));
-
-    if (cond) {
-        cond->type = type;
-    }
-
-    return cond;
+    ngx_http_retry_chain_machine_warn(m, json, NULL, "is never true, %s",
+                                      is);
 }
 
 
 /* lists grow by doubling */
 
-ngx_int_t
-ngx_http_retry_chain_machine_list_add(ngx_http_retry_chain_machine_t *m,
+ngx_http_retry_chain_condition_t *
+ngx_http_retry_chain_machine_condition(ngx_http_retry_chain_machine_t *m,
     ngx_http_retry_chain_condition_t *list,
-    ngx_http_retry_chain_condition_t *cond)
+    ngx_http_retry_chain_condition_e type)
 {
     ngx_uint_t                          n;
-    ngx_http_retry_chain_condition_t  **larger;
+    ngx_http_retry_chain_condition_t   *cond, **larger;
+
+    cond = ngx_pcalloc(m->pool, sizeof(ngx_http_retry_chain_condition_t));
+    if (cond == NULL) {
+        return NULL;
+    }
+
+    cond->type = type;
+
+    if (list == NULL) {
+        return cond;
+    }
 
     n = list->nlist;
 
@@ -620,7 +553,7 @@ ngx_http_retry_chain_machine_list_add(ngx_http_retry_chain_machine_t *m,
         larger = ngx_palloc(m->pool, (n ? 2 * n : 1)
                                  * sizeof(ngx_http_retry_chain_condition_t *));
         if (larger == NULL) {
-            return NGX_ERROR;
+            return NULL;
         }
 
         if (n) {
@@ -633,5 +566,5 @@ ngx_http_retry_chain_machine_list_add(ngx_http_retry_chain_machine_t *m,
 
     list->list[list->nlist++] = cond;
 
-    return NGX_OK;
+    return cond;
 }

@@ -19,42 +19,50 @@ static ngx_int_t ngx_http_retry_chain_machine_flow_task(
     ngx_http_retry_chain_machine_t *m, ngx_http_retry_chain_node_t *node);
 static ngx_int_t ngx_http_retry_chain_machine_flow_catch(
     ngx_http_retry_chain_machine_t *m, ngx_http_retry_chain_node_t *node,
-    ngx_http_retry_chain_term_t *past, ngx_uint_t i);
-static ngx_int_t ngx_http_retry_chain_machine_flow_pass(
-    ngx_http_retry_chain_machine_t *m, ngx_http_retry_chain_node_t *node,
-    ngx_http_retry_chain_term_t **data);
+    ngx_uint_t link, cJSON *json, ngx_http_retry_chain_term_t *past);
+static ngx_http_retry_chain_term_t *ngx_http_retry_chain_machine_flow_pass(
+    ngx_http_retry_chain_machine_t *m, ngx_http_retry_chain_node_t *node);
 static ngx_int_t ngx_http_retry_chain_machine_flow_made(
     ngx_http_retry_chain_machine_t *m, ngx_http_retry_chain_node_t *node,
-    const char *name, ngx_http_retry_chain_term_t *made,
-    ngx_http_retry_chain_term_t *before);
+    cJSON *json, ngx_http_retry_chain_term_t *made);
 static ngx_int_t ngx_http_retry_chain_machine_unused(
     ngx_http_retry_chain_machine_t *m, ngx_http_retry_chain_node_t *node,
     const char *name, const char *reason);
-static ngx_int_t ngx_http_retry_chain_machine_output(
+static ngx_http_retry_chain_term_t *ngx_http_retry_chain_machine_output(
     ngx_http_retry_chain_machine_t *m, ngx_http_retry_chain_node_t *node,
-    ngx_http_retry_chain_scope_t *scope, ngx_http_retry_chain_term_t **data);
-static ngx_int_t ngx_http_retry_chain_machine_select(
+    ngx_http_retry_chain_scope_t *scope, ngx_http_retry_chain_term_t *data);
+static ngx_http_retry_chain_term_t *ngx_http_retry_chain_machine_select(
     ngx_http_retry_chain_machine_t *m, ngx_http_retry_chain_node_t *node,
-    const char *name, ngx_http_retry_chain_term_t **data);
-static ngx_int_t ngx_http_retry_chain_machine_place(
-    ngx_http_retry_chain_machine_t *m, const ngx_http_retry_chain_at_t *up,
-    cJSON *json, ngx_http_retry_chain_term_t *past,
-    ngx_http_retry_chain_term_t *result, ngx_http_retry_chain_term_t **data);
-static ngx_int_t ngx_http_retry_chain_machine_next_data(
+    const char *name, ngx_http_retry_chain_term_t *data);
+static ngx_http_retry_chain_term_t *ngx_http_retry_chain_machine_place(
+    ngx_http_retry_chain_machine_t *m, cJSON *json,
+    ngx_http_retry_chain_term_t *past, ngx_http_retry_chain_term_t *result);
+static ngx_int_t ngx_http_retry_chain_machine_hand_on(
     ngx_http_retry_chain_machine_t *m, ngx_uint_t link,
     ngx_http_retry_chain_term_t *data);
+static ngx_http_retry_chain_term_t *ngx_http_retry_chain_machine_template(
+    ngx_http_retry_chain_machine_t *m, cJSON *json,
+    ngx_http_retry_chain_scope_t *scope);
+static ngx_http_retry_chain_term_t *ngx_http_retry_chain_machine_template_add(
+    ngx_http_retry_chain_machine_t *m, ngx_http_retry_chain_term_t *object,
+    cJSON *json, ngx_http_retry_chain_scope_t *scope);
+static ngx_http_retry_chain_term_t *ngx_http_retry_chain_machine_intrinsic(
+    ngx_http_retry_chain_machine_t *m, const char *text,
+    ngx_http_retry_chain_term_t *input);
+static ngx_http_retry_chain_term_t *ngx_http_retry_chain_machine_follow(
+    ngx_http_retry_chain_machine_t *m, cJSON *json,
+    ngx_http_retry_chain_term_t *input);
 
 
 ngx_int_t
 ngx_http_retry_chain_machine_flow(ngx_http_retry_chain_machine_t *m,
     ngx_http_retry_chain_node_t *node)
 {
-    ngx_int_t                      rc;
     ngx_uint_t                     i;
     ngx_http_retry_chain_term_t   *data;
     ngx_http_retry_chain_scope_t   scope;
 
-    data = node->input;
+    static const char  *names[] = { "InputPath", "OutputPath", "Output" };
 
     switch (node->type) {
 
@@ -67,32 +75,31 @@ ngx_http_retry_chain_machine_flow(ngx_http_retry_chain_machine_t *m,
     case NGX_HTTP_RETRY_CHAIN_NODE_SUCCEED:
 
         for (i = 0; i < 3; i++) {
-            static const char  *names[] = { "InputPath", "OutputPath",
-                                            "Output" };
-
-            rc = ngx_http_retry_chain_machine_unused(m, node, names[i],
+            if (ngx_http_retry_chain_machine_unused(m, node, names[i],
                                            "has no effect, the answer is the "
-                                           "last reply");
-            if (rc != NGX_OK) {
-                return rc;
+                                           "last reply")
+                != NGX_OK)
+            {
+                return NGX_ERROR;
             }
         }
 
         return NGX_OK;
 
     case NGX_HTTP_RETRY_CHAIN_NODE_PASS:
-        rc = ngx_http_retry_chain_machine_flow_pass(m, node, &data);
+        data = ngx_http_retry_chain_machine_flow_pass(m, node);
         break;
 
     default: /* Choice, Wait */
-        rc = ngx_http_retry_chain_machine_select(m, node, "InputPath", &data);
+        data = ngx_http_retry_chain_machine_select(m, node, "InputPath",
+                                                   node->input);
 
-        if (rc == NGX_OK && node->type == NGX_HTTP_RETRY_CHAIN_NODE_CHOICE) {
-            rc = ngx_http_retry_chain_machine_choice(m, node, data);
-        }
-
-        if (rc != NGX_OK) {
-            return rc;
+        if (data == NULL
+            || (node->type == NGX_HTTP_RETRY_CHAIN_NODE_CHOICE
+                && ngx_http_retry_chain_machine_choice(m, node, data)
+                   != NGX_OK))
+        {
+            return NGX_ERROR;
         }
 
         ngx_memzero(&scope, sizeof(ngx_http_retry_chain_scope_t));
@@ -100,15 +107,19 @@ ngx_http_retry_chain_machine_flow(ngx_http_retry_chain_machine_t *m,
         scope.jsonata = node->jsonata;
         scope.input = data;
 
-        rc = ngx_http_retry_chain_machine_output(m, node, &scope, &data);
+        data = ngx_http_retry_chain_machine_output(m, node, &scope, data);
         break;
     }
 
-    for (i = 0; i < node->nlinks && rc == NGX_OK; i++) {
-        rc = ngx_http_retry_chain_machine_next_data(m, node->links[i], data);
+    for (i = 0; i < node->nlinks; i++) {
+        if (ngx_http_retry_chain_machine_hand_on(m, node->links[i], data)
+            != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
     }
 
-    return rc;
+    return NGX_OK;
 }
 
 
@@ -117,17 +128,16 @@ ngx_http_retry_chain_machine_flow_task(ngx_http_retry_chain_machine_t *m,
     ngx_http_retry_chain_node_t *node)
 {
     cJSON                         *json;
-    ngx_int_t                      rc;
     ngx_uint_t                     i;
-    ngx_http_retry_chain_at_t      at;
     ngx_http_retry_chain_term_t   *past, *result;
     ngx_http_retry_chain_scope_t   scope;
 
-    rc = ngx_http_retry_chain_machine_unused(m, node, "InputPath",
-                                             "has no effect, a step gets the "
-                                             "client's own request");
-    if (rc != NGX_OK) {
-        return rc;
+    if (ngx_http_retry_chain_machine_unused(m, node, "InputPath",
+                                            "has no effect, a step gets the "
+                                            "client's own request")
+        != NGX_OK)
+    {
+        return NGX_ERROR;
     }
 
     past = ngx_http_retry_chain_machine_stale(m, node->input);
@@ -143,58 +153,51 @@ ngx_http_retry_chain_machine_flow_task(ngx_http_retry_chain_machine_t *m,
     scope.input = node->jsonata ? past : result;
     scope.result = result;
 
-    json = ngx_http_retry_chain_machine_get(node->json, "ResultSelector");
+    json = cJSON_GetObjectItemCaseSensitive(node->json, "ResultSelector");
 
     if (json) {
-        ngx_http_retry_chain_machine_at(&at, &node->at, "ResultSelector", 0);
 
         if (!cJSON_IsObject(json)) {
-            return ngx_http_retry_chain_machine_error(m, &at,
+            return ngx_http_retry_chain_machine_error(m, json, NULL,
                                                       "must be an object");
         }
 
-        rc = ngx_http_retry_chain_machine_template(m, &at, json, &scope,
-                                                   &result);
-        if (rc != NGX_OK) {
-            return rc;
+        result = ngx_http_retry_chain_machine_template(m, json, &scope);
+    }
+
+    result = ngx_http_retry_chain_machine_place(m, node->json, past, result);
+    result = ngx_http_retry_chain_machine_output(m, node, &scope, result);
+
+    if (ngx_http_retry_chain_machine_hand_on(m, node->links[0], result)
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    json = cJSON_GetObjectItemCaseSensitive(node->json, "Catch");
+    json = json ? json->child : NULL;
+
+    for (i = 1; i < node->nlinks; i++, json = json->next) {
+        if (ngx_http_retry_chain_machine_flow_catch(m, node, node->links[i],
+                                                    json, past)
+            != NGX_OK)
+        {
+            return NGX_ERROR;
         }
     }
 
-    rc = ngx_http_retry_chain_machine_place(m, &node->at, node->json, past,
-                                            result, &result);
-    if (rc == NGX_OK) {
-        rc = ngx_http_retry_chain_machine_output(m, node, &scope, &result);
-    }
-
-    if (rc == NGX_OK) {
-        rc = ngx_http_retry_chain_machine_next_data(m, node->links[0], result);
-    }
-
-    for (i = 1; i < node->nlinks && rc == NGX_OK; i++) {
-        rc = ngx_http_retry_chain_machine_flow_catch(m, node, past, i);
-    }
-
-    return rc;
+    return NGX_OK;
 }
 
 
 static ngx_int_t
 ngx_http_retry_chain_machine_flow_catch(ngx_http_retry_chain_machine_t *m,
-    ngx_http_retry_chain_node_t *node, ngx_http_retry_chain_term_t *past,
-    ngx_uint_t i)
+    ngx_http_retry_chain_node_t *node, ngx_uint_t link, cJSON *json,
+    ngx_http_retry_chain_term_t *past)
 {
-    cJSON                         *json, *output, *path;
-    ngx_int_t                      rc;
-    ngx_http_retry_chain_at_t      list, at, place;
+    cJSON                         *output;
     ngx_http_retry_chain_term_t   *data;
     ngx_http_retry_chain_scope_t   scope;
-
-    json = cJSON_GetArrayItem(ngx_http_retry_chain_machine_get(node->json,
-                                                               "Catch"),
-                              (int) i - 1);
-
-    ngx_http_retry_chain_machine_at(&list, &node->at, "Catch", 0);
-    ngx_http_retry_chain_machine_at(&at, &list, NULL, i - 1);
 
     data = ngx_http_retry_chain_machine_term(m,
                                              NGX_HTTP_RETRY_CHAIN_TERM_ERROR);
@@ -202,115 +205,72 @@ ngx_http_retry_chain_machine_flow_catch(ngx_http_retry_chain_machine_t *m,
         return NGX_ERROR;
     }
 
-    output = ngx_http_retry_chain_machine_get(json, "Output");
-    path = ngx_http_retry_chain_machine_get(json, "ResultPath");
-
-    if (node->jsonata ? path : output) {
-        return ngx_http_retry_chain_machine_wrong(m, &at,
-                                        node->jsonata ? "ResultPath" : "Output",
-                                        node->jsonata
-                                        ? "only a state in JSONPath has this "
-                                          "field"
-                                        : "only a state in JSONata has this "
-                                          "field");
-    }
-
-    if (ngx_http_retry_chain_machine_get(json, "Assign")) {
-        ngx_http_retry_chain_machine_at(&place, &at, "Assign", 0);
-        ngx_http_retry_chain_machine_warn(m, &place,
-                                          "has no effect, variables are not "
-                                          "known here");
-    }
+    output = cJSON_GetObjectItemCaseSensitive(json, "Output");
 
     if (output) {
-        ngx_memzero(&scope, sizeof(ngx_http_retry_chain_scope_t));
-
-        scope.jsonata = 1;
+        scope.jsonata = node->jsonata;
         scope.input = past;
+        scope.result = NULL;
         scope.error = data;
 
-        ngx_http_retry_chain_machine_at(&place, &at, "Output", 0);
-
-        rc = ngx_http_retry_chain_machine_template(m, &place, output, &scope,
-                                                   &data);
+        data = ngx_http_retry_chain_machine_template(m, output, &scope);
 
     } else {
-        rc = ngx_http_retry_chain_machine_place(m, &at, json, past, data,
-                                                &data);
+        data = ngx_http_retry_chain_machine_place(m, json, past, data);
     }
 
-    if (rc != NGX_OK) {
-        return rc;
-    }
-
-    return ngx_http_retry_chain_machine_next_data(m, node->links[i], data);
+    return ngx_http_retry_chain_machine_hand_on(m, link, data);
 }
 
 
-static ngx_int_t
+static ngx_http_retry_chain_term_t *
 ngx_http_retry_chain_machine_flow_pass(ngx_http_retry_chain_machine_t *m,
-    ngx_http_retry_chain_node_t *node, ngx_http_retry_chain_term_t **data)
+    ngx_http_retry_chain_node_t *node)
 {
-    cJSON                         *json, *path;
-    ngx_int_t                      rc;
-    const char                    *name;
-    ngx_http_retry_chain_at_t      at;
-    ngx_http_retry_chain_term_t   *input, *made;
+    cJSON                         *json, *made, *path;
+    ngx_http_retry_chain_term_t   *data;
     ngx_http_retry_chain_scope_t   scope;
 
-    input = *data;
+    json = node->json;
 
-    rc = ngx_http_retry_chain_machine_select(m, node, "InputPath", data);
-
-    if (rc != NGX_OK) {
-        return rc;
+    data = ngx_http_retry_chain_machine_select(m, node, "InputPath",
+                                               node->input);
+    if (data == NULL) {
+        return NULL;
     }
 
     ngx_memzero(&scope, sizeof(ngx_http_retry_chain_scope_t));
 
     scope.jsonata = node->jsonata;
-    scope.input = *data;
+    scope.input = data;
 
-    name = "Result";
-    json = ngx_http_retry_chain_machine_get(node->json, "Result");
-    made = NULL;
+    made = cJSON_GetObjectItemCaseSensitive(json, "Result");
 
-    if (json) {
-        made = ngx_http_retry_chain_machine_term(m,
-                                          NGX_HTTP_RETRY_CHAIN_TERM_CONSTANT);
-        if (made == NULL) {
-            return NGX_ERROR;
-        }
-
-        made->json = json;
+    if (made) {
+        data = ngx_http_retry_chain_machine_constant(m, made);
 
     } else {
-        name = node->jsonata ? "Output" : "Parameters";
-        json = ngx_http_retry_chain_machine_get(node->json, name);
-
-        if (json) {
-            ngx_http_retry_chain_machine_at(&at, &node->at, name, 0);
-
-            rc = ngx_http_retry_chain_machine_template(m, &at, json, &scope,
-                                                       &made);
-            if (rc != NGX_OK) {
-                return rc;
-            }
+        made = cJSON_GetObjectItemCaseSensitive(json, node->jsonata
+                                                      ? "Output"
+                                                      : "Parameters");
+        if (made) {
+            data = ngx_http_retry_chain_machine_template(m, made, &scope);
         }
     }
 
-    path = ngx_http_retry_chain_machine_get(node->json, "ResultPath");
+    data = ngx_http_retry_chain_machine_place(m, json, node->input, data);
 
-    rc = ngx_http_retry_chain_machine_place(m, &node->at, node->json, input,
-                                            made ? made : *data, data);
-
-    if (rc == NGX_OK && made && !(path && cJSON_IsNull(path))) {
-        rc = ngx_http_retry_chain_machine_flow_made(m, node, name, *data,
-                                                    input);
+    if (data == NULL) {
+        return NULL;
     }
 
-    if (rc != NGX_OK || node->jsonata) {
-        return rc;
+    path = cJSON_GetObjectItemCaseSensitive(json, "ResultPath");
+
+    if (made && !cJSON_IsNull(path)
+        && ngx_http_retry_chain_machine_flow_made(m, node, made, data)
+           != NGX_OK)
+    {
+        return NULL;
     }
 
     return ngx_http_retry_chain_machine_select(m, node, "OutputPath", data);
@@ -324,27 +284,23 @@ ngx_http_retry_chain_machine_flow_pass(ngx_http_retry_chain_machine_t *m,
 
 static ngx_int_t
 ngx_http_retry_chain_machine_flow_made(ngx_http_retry_chain_machine_t *m,
-    ngx_http_retry_chain_node_t *node, const char *name,
-    ngx_http_retry_chain_term_t *made, ngx_http_retry_chain_term_t *before)
+    ngx_http_retry_chain_node_t *node, cJSON *json,
+    ngx_http_retry_chain_term_t *made)
 {
-    ngx_http_retry_chain_at_t  at;
-
-    ngx_http_retry_chain_machine_at(&at, &node->at, name, 0);
-
     if (!node->after) {
-        ngx_http_retry_chain_machine_warn(m, &at,
+        ngx_http_retry_chain_machine_warn(m, json, NULL,
                                           "has no effect, a step gets the "
                                           "client's own request");
         return NGX_OK;
     }
 
     if (ngx_http_retry_chain_machine_keeps(m, made)
-        || !ngx_http_retry_chain_machine_has(m, before))
+        || !ngx_http_retry_chain_machine_has(m, node->input))
     {
         return NGX_OK;
     }
 
-    return ngx_http_retry_chain_machine_error(m, &at,
+    return ngx_http_retry_chain_machine_error(m, json, NULL,
                                               "would change the answer, which "
                                               "is the last reply as it is");
 }
@@ -356,12 +312,9 @@ static ngx_int_t
 ngx_http_retry_chain_machine_unused(ngx_http_retry_chain_machine_t *m,
     ngx_http_retry_chain_node_t *node, const char *name, const char *reason)
 {
-    cJSON                        *json;
-    ngx_int_t                     rc;
-    ngx_http_retry_chain_at_t     at;
-    ngx_http_retry_chain_term_t  *data;
+    cJSON  *json;
 
-    json = ngx_http_retry_chain_machine_get(node->json, name);
+    json = cJSON_GetObjectItemCaseSensitive(node->json, name);
 
     if (json == NULL
         || (cJSON_IsString(json) && ngx_strcmp(json->valuestring, "$") == 0))
@@ -369,18 +322,14 @@ ngx_http_retry_chain_machine_unused(ngx_http_retry_chain_machine_t *m,
         return NGX_OK;
     }
 
-    if (ngx_strcmp(name, "Output") != 0) {
-        data = node->input;
-
-        rc = ngx_http_retry_chain_machine_select(m, node, name, &data);
-
-        if (rc != NGX_OK) {
-            return rc;
-        }
+    if (!node->jsonata
+        && ngx_http_retry_chain_machine_select(m, node, name, node->input)
+           == NULL)
+    {
+        return NGX_ERROR;
     }
 
-    ngx_http_retry_chain_machine_at(&at, &node->at, name, 0);
-    ngx_http_retry_chain_machine_warn(m, &at, "%s", reason);
+    ngx_http_retry_chain_machine_warn(m, json, NULL, "%s", reason);
 
     return NGX_OK;
 }
@@ -388,128 +337,94 @@ ngx_http_retry_chain_machine_unused(ngx_http_retry_chain_machine_t *m,
 
 /* Output or OutputPath */
 
-static ngx_int_t
+static ngx_http_retry_chain_term_t *
 ngx_http_retry_chain_machine_output(ngx_http_retry_chain_machine_t *m,
     ngx_http_retry_chain_node_t *node, ngx_http_retry_chain_scope_t *scope,
-    ngx_http_retry_chain_term_t **data)
+    ngx_http_retry_chain_term_t *data)
 {
-    cJSON                      *json;
-    ngx_http_retry_chain_at_t   at;
+    cJSON  *json;
 
-    if (!node->jsonata) {
-        return ngx_http_retry_chain_machine_select(m, node, "OutputPath",
-                                                   data);
+    json = cJSON_GetObjectItemCaseSensitive(node->json, "Output");
+
+    if (json && data) {
+        return ngx_http_retry_chain_machine_template(m, json, scope);
     }
 
-    json = ngx_http_retry_chain_machine_get(node->json, "Output");
-
-    if (json == NULL) {
-        return NGX_OK;
-    }
-
-    ngx_http_retry_chain_machine_at(&at, &node->at, "Output", 0);
-
-    return ngx_http_retry_chain_machine_template(m, &at, json, scope, data);
+    return ngx_http_retry_chain_machine_select(m, node, "OutputPath", data);
 }
 
 
-static ngx_int_t
+/* InputPath or OutputPath */
+
+static ngx_http_retry_chain_term_t *
 ngx_http_retry_chain_machine_select(ngx_http_retry_chain_machine_t *m,
     ngx_http_retry_chain_node_t *node, const char *name,
-    ngx_http_retry_chain_term_t **data)
+    ngx_http_retry_chain_term_t *data)
 {
-    cJSON                             *json;
-    ngx_int_t                          rc;
-    ngx_http_retry_chain_at_t          at;
-    ngx_http_retry_chain_json_path_t   path;
+    cJSON  *json;
 
-    json = ngx_http_retry_chain_machine_get(node->json, name);
+    json = cJSON_GetObjectItemCaseSensitive(node->json, name);
 
-    if (json == NULL) {
-        return NGX_OK;
+    if (json == NULL || data == NULL) {
+        return data;
     }
 
     if (cJSON_IsNull(json)) {
-        *data = ngx_http_retry_chain_machine_term(m,
+        return ngx_http_retry_chain_machine_term(m,
                                             NGX_HTTP_RETRY_CHAIN_TERM_OBJECT);
-        return *data ? NGX_OK : NGX_ERROR;
     }
 
-    ngx_http_retry_chain_machine_at(&at, &node->at, name, 0);
-
-    if (cJSON_IsString(json)
-        && ngx_strncmp(json->valuestring, "$$", 2) == 0)
-    {
-        *data = ngx_http_retry_chain_machine_term(m,
-                                           NGX_HTTP_RETRY_CHAIN_TERM_UNKNOWN);
-        return *data ? NGX_OK : NGX_ERROR;
-    }
-
-    rc = ngx_http_retry_chain_machine_path(m, &at, json, &path);
-
-    if (rc != NGX_OK) {
-        return rc;
-    }
-
-    *data = ngx_http_retry_chain_machine_lookup(m, *data, &path);
-
-    return *data ? NGX_OK : NGX_ERROR;
+    return ngx_http_retry_chain_machine_follow(m, json, data);
 }
 
 
 /* ResultPath */
 
-static ngx_int_t
+static ngx_http_retry_chain_term_t *
 ngx_http_retry_chain_machine_place(ngx_http_retry_chain_machine_t *m,
-    const ngx_http_retry_chain_at_t *up, cJSON *json,
-    ngx_http_retry_chain_term_t *past, ngx_http_retry_chain_term_t *result,
-    ngx_http_retry_chain_term_t **data)
+    cJSON *json, ngx_http_retry_chain_term_t *past,
+    ngx_http_retry_chain_term_t *result)
 {
     cJSON                             *field;
-    ngx_int_t                          rc;
     ngx_uint_t                         i;
-    ngx_http_retry_chain_at_t          at;
     ngx_http_retry_chain_json_path_t   path;
 
-    field = ngx_http_retry_chain_machine_get(json, "ResultPath");
+    field = cJSON_GetObjectItemCaseSensitive(json, "ResultPath");
 
-    *data = result;
-
-    if (field == NULL) {
-        return NGX_OK;
+    if (field == NULL || result == NULL) {
+        return result;
     }
 
     if (cJSON_IsNull(field)) {
-        *data = past;
-        return NGX_OK;
+        return past;
     }
 
-    ngx_http_retry_chain_machine_at(&at, up, "ResultPath", 0);
-
-    rc = ngx_http_retry_chain_machine_path(m, &at, field, &path);
-
-    if (rc != NGX_OK) {
-        return rc;
+    if (ngx_http_retry_chain_machine_path(m, field, &path) != NGX_OK) {
+        return NULL;
     }
 
     for (i = 0; i < path.nkeys; i++) {
         if (path.keys[i].indexed) {
-            return ngx_http_retry_chain_machine_error(m, &at,
-                                                "must be a path of names");
+            (void) ngx_http_retry_chain_machine_error(m, field, NULL,
+                                                   "must be a path of names");
+            return NULL;
         }
     }
 
-    *data = ngx_http_retry_chain_machine_overlay(m, past, &path, result);
-
-    return *data ? NGX_OK : NGX_ERROR;
+    return ngx_http_retry_chain_machine_overlay(m, past, path.keys, path.nkeys,
+                                                result);
 }
 
 
 static ngx_int_t
-ngx_http_retry_chain_machine_next_data(ngx_http_retry_chain_machine_t *m,
+ngx_http_retry_chain_machine_hand_on(ngx_http_retry_chain_machine_t *m,
     ngx_uint_t link, ngx_http_retry_chain_term_t *data)
 {
     ngx_http_retry_chain_node_t  *node;
+
+    if (data == NULL) {
+        return NGX_ERROR;
+    }
 
     if (link == NGX_HTTP_RETRY_CHAIN_END) {
         return NGX_OK;
@@ -522,4 +437,169 @@ ngx_http_retry_chain_machine_next_data(ngx_http_retry_chain_machine_t *m,
                   : data;
 
     return node->input ? NGX_OK : NGX_ERROR;
+}
+
+
+/* Parameters, ResultSelector, Output: JSON in which some texts are paths */
+
+static ngx_http_retry_chain_term_t *
+ngx_http_retry_chain_machine_template(ngx_http_retry_chain_machine_t *m,
+    cJSON *json, ngx_http_retry_chain_scope_t *scope)
+{
+    cJSON                        *item;
+    ngx_str_t                     inner;
+    ngx_http_retry_chain_term_t  *object;
+
+    if (cJSON_IsObject(json)) {
+        object = ngx_http_retry_chain_machine_term(m,
+                                            NGX_HTTP_RETRY_CHAIN_TERM_OBJECT);
+
+        for (item = json->child; item && object; item = item->next) {
+            object = ngx_http_retry_chain_machine_template_add(m, object, item,
+                                                               scope);
+        }
+
+        return object;
+    }
+
+    if (scope->jsonata && cJSON_IsString(json)
+        && ngx_http_retry_chain_machine_expression(json->valuestring, &inner))
+    {
+        return ngx_http_retry_chain_machine_evaluate(m, &inner, scope);
+    }
+
+    /* what an array has in it is not followed */
+
+    if (cJSON_IsArray(json)) {
+        return &m->unknown;
+    }
+
+    return ngx_http_retry_chain_machine_constant(m, json);
+}
+
+
+/* "name.$" has a path or a function as its value */
+
+static ngx_http_retry_chain_term_t *
+ngx_http_retry_chain_machine_template_add(ngx_http_retry_chain_machine_t *m,
+    ngx_http_retry_chain_term_t *object, cJSON *json,
+    ngx_http_retry_chain_scope_t *scope)
+{
+    char                         *name;
+    size_t                        len;
+    ngx_http_retry_chain_term_t  *term;
+
+    len = ngx_strlen(json->string);
+
+    if (scope->jsonata || len <= 2
+        || ngx_strcmp(&json->string[len - 2], ".$") != 0)
+    {
+        term = ngx_http_retry_chain_machine_template(m, json, scope);
+
+        return ngx_http_retry_chain_machine_add(m, object, json->string, term);
+    }
+
+    name = ngx_pnalloc(m->temp, len);
+    if (name == NULL) {
+        return NULL;
+    }
+
+    (void) ngx_cpystrn((u_char *) name, (u_char *) json->string, len - 1);
+
+    if (cJSON_IsString(json)
+        && ngx_strncmp(json->valuestring, "States.", 7) == 0)
+    {
+        term = ngx_http_retry_chain_machine_intrinsic(m, json->valuestring,
+                                                      scope->input);
+
+    } else {
+        term = ngx_http_retry_chain_machine_follow(m, json, scope->input);
+    }
+
+    return ngx_http_retry_chain_machine_add(m, object, name, term);
+}
+
+
+/*
+ * The text of a body and the JSON in it are the same here; what other functions
+ * make is not known.
+ */
+
+static ngx_http_retry_chain_term_t *
+ngx_http_retry_chain_machine_intrinsic(ngx_http_retry_chain_machine_t *m,
+    const char *text, ngx_http_retry_chain_term_t *input)
+{
+    size_t                             len, prefix;
+    ngx_int_t                          rc;
+    ngx_str_t                          argument;
+    ngx_http_retry_chain_json_path_t   path;
+    ngx_http_retry_chain_json_error_t  err;
+
+    len = ngx_strlen(text);
+    prefix = sizeof("States.StringToJson(") - 1;
+
+    if (len <= prefix || text[len - 1] != ')'
+        || ngx_strncmp(text, "States.StringToJson(", prefix) != 0)
+    {
+        return &m->unknown;
+    }
+
+    argument.data = (u_char *) text + prefix;
+    argument.len = len - prefix - 1;
+
+    rc = ngx_http_retry_chain_json_path(m->temp, &argument, &path, &err);
+
+    if (rc != NGX_OK) {
+        return rc == NGX_DECLINED ? &m->unknown : NULL;
+    }
+
+    return ngx_http_retry_chain_machine_lookup(m, input, path.keys, path.nkeys);
+}
+
+
+static ngx_http_retry_chain_term_t *
+ngx_http_retry_chain_machine_follow(ngx_http_retry_chain_machine_t *m,
+    cJSON *json, ngx_http_retry_chain_term_t *input)
+{
+    ngx_http_retry_chain_json_path_t  path;
+
+    /* the context object */
+
+    if (cJSON_IsString(json) && ngx_strncmp(json->valuestring, "$$", 2) == 0) {
+        return &m->unknown;
+    }
+
+    if (ngx_http_retry_chain_machine_path(m, json, &path) != NGX_OK) {
+        return NULL;
+    }
+
+    return ngx_http_retry_chain_machine_lookup(m, input, path.keys, path.nkeys);
+}
+
+
+ngx_int_t
+ngx_http_retry_chain_machine_path(ngx_http_retry_chain_machine_t *m,
+    cJSON *json, ngx_http_retry_chain_json_path_t *path)
+{
+    ngx_int_t                          rc;
+    ngx_str_t                          text;
+    ngx_http_retry_chain_json_error_t  err;
+
+    if (!cJSON_IsString(json)) {
+        return ngx_http_retry_chain_machine_error(m, json, NULL,
+                                             "must be a string with a path");
+    }
+
+    text.data = (u_char *) json->valuestring;
+    text.len = ngx_strlen(json->valuestring);
+
+    rc = ngx_http_retry_chain_json_path(m->temp, &text, path, &err);
+
+    if (rc == NGX_DECLINED) {
+        return ngx_http_retry_chain_machine_error(m, json, NULL,
+                                            "invalid path, %s after %uz bytes",
+                                            err.reason, err.offset);
+    }
+
+    return rc;
 }

@@ -4,6 +4,11 @@
  */
 
 
+/*
+ * The transitions of the states, which are sorted by them.
+ */
+
+
 #include <ngx_config.h>
 #include <ngx_core.h>
 #include "ngx_http_retry_chain_machine_parts.h"
@@ -22,8 +27,8 @@ static ngx_int_t ngx_http_retry_chain_machine_list(
 static ngx_int_t ngx_http_retry_chain_machine_next(
     ngx_http_retry_chain_machine_t *m, ngx_http_retry_chain_node_t *node);
 static ngx_int_t ngx_http_retry_chain_machine_find(
-    ngx_http_retry_chain_machine_t *m, const ngx_http_retry_chain_at_t *up,
-    cJSON *json, const char *name, ngx_uint_t *link);
+    ngx_http_retry_chain_machine_t *m, cJSON *json, const char *name,
+    ngx_uint_t *link);
 static ngx_int_t ngx_http_retry_chain_machine_visit(
     ngx_http_retry_chain_machine_t *m, ngx_uint_t i, ngx_uint_t *stack,
     ngx_uint_t depth);
@@ -37,25 +42,22 @@ static ngx_int_t ngx_http_retry_chain_machine_prefix(
 ngx_int_t
 ngx_http_retry_chain_machine_graph(ngx_http_retry_chain_machine_t *m)
 {
-    ngx_int_t    rc;
-    ngx_uint_t   i, *stack;
+    ngx_uint_t  i, *stack;
 
     for (i = 0; i < m->nnodes; i++) {
-        rc = ngx_http_retry_chain_machine_links(m, &m->nodes[i]);
-
-        if (rc != NGX_OK) {
-            return rc;
+        if (ngx_http_retry_chain_machine_links(m, &m->nodes[i]) != NGX_OK) {
+            return NGX_ERROR;
         }
     }
 
-    rc = ngx_http_retry_chain_machine_find(m, &m->root, m->json, "StartAt",
-                                           &m->start);
-    if (rc != NGX_OK) {
-        return rc;
+    if (ngx_http_retry_chain_machine_find(m, m->json, "StartAt", &m->start)
+        != NGX_OK)
+    {
+        return NGX_ERROR;
     }
 
     m->order = ngx_palloc(m->temp, m->nnodes * sizeof(ngx_uint_t));
-    stack = ngx_palloc(m->temp, (m->nnodes + 1) * sizeof(ngx_uint_t));
+    stack = ngx_palloc(m->temp, m->nnodes * sizeof(ngx_uint_t));
 
     if (m->order == NULL || stack == NULL) {
         return NGX_ERROR;
@@ -63,18 +65,15 @@ ngx_http_retry_chain_machine_graph(ngx_http_retry_chain_machine_t *m)
 
     m->norder = m->nnodes;
 
-    rc = ngx_http_retry_chain_machine_visit(m, m->start, stack, 0);
-
-    if (rc != NGX_OK) {
-        return rc;
+    if (ngx_http_retry_chain_machine_visit(m, m->start, stack, 0) != NGX_OK) {
+        return NGX_ERROR;
     }
 
     for (i = 0; i < m->nnodes; i++) {
 
         if (m->nodes[i].mark == 0) {
-            return ngx_http_retry_chain_machine_error(m, &m->nodes[i].at,
-                                                      "nothing leads to this "
-                                                      "state");
+            return ngx_http_retry_chain_machine_error(m, m->nodes[i].json, NULL,
+                                                "nothing leads to this state");
         }
     }
 
@@ -88,14 +87,14 @@ static ngx_int_t
 ngx_http_retry_chain_machine_links(ngx_http_retry_chain_machine_t *m,
     ngx_http_retry_chain_node_t *node)
 {
-    ngx_int_t   rc;
-    ngx_uint_t  n;
+    cJSON       *json;
+    ngx_uint_t   n;
+
+    json = node->json;
 
     n = 1;
-    n += cJSON_GetArraySize(ngx_http_retry_chain_machine_get(node->json,
-                                                             "Choices"));
-    n += cJSON_GetArraySize(ngx_http_retry_chain_machine_get(node->json,
-                                                             "Catch"));
+    n += cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(json, "Choices"));
+    n += cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(json, "Catch"));
 
     node->links = ngx_palloc(m->temp, n * sizeof(ngx_uint_t));
     if (node->links == NULL) {
@@ -114,33 +113,27 @@ ngx_http_retry_chain_machine_links(ngx_http_retry_chain_machine_t *m,
 
     case NGX_HTTP_RETRY_CHAIN_NODE_CHOICE:
 
-        if (ngx_http_retry_chain_machine_get(node->json, "Default")) {
-            rc = ngx_http_retry_chain_machine_find(m, &node->at, node->json,
-                                                   "Default", &node->links[0]);
-            if (rc != NGX_OK) {
-                return rc;
-            }
+        if (cJSON_GetObjectItemCaseSensitive(json, "Default") == NULL) {
+            ngx_http_retry_chain_machine_warn(m, json, NULL,
+                                          "no Default, the reply at hand is "
+                                          "the answer when nothing matches");
 
-        } else {
-            ngx_http_retry_chain_machine_warn(m, &node->at,
-                                              "no Default, the reply at hand "
-                                              "is the answer when nothing "
-                                              "matches");
+        } else if (ngx_http_retry_chain_machine_find(m, json, "Default",
+                                                     node->links)
+                   != NGX_OK)
+        {
+            return NGX_ERROR;
         }
 
         return ngx_http_retry_chain_machine_list(m, node, "Choices", 0);
 
-    case NGX_HTTP_RETRY_CHAIN_NODE_TASK:
-        rc = ngx_http_retry_chain_machine_next(m, node);
+    default: /* Pass, Task, Wait */
 
-        if (rc != NGX_OK) {
-            return rc;
+        if (ngx_http_retry_chain_machine_next(m, node) != NGX_OK) {
+            return NGX_ERROR;
         }
 
         return ngx_http_retry_chain_machine_list(m, node, "Catch", 1);
-
-    default:
-        return ngx_http_retry_chain_machine_next(m, node);
     }
 }
 
@@ -149,40 +142,33 @@ static ngx_int_t
 ngx_http_retry_chain_machine_list(ngx_http_retry_chain_machine_t *m,
     ngx_http_retry_chain_node_t *node, const char *name, ngx_uint_t optional)
 {
-    cJSON                      *list, *item;
-    ngx_int_t                   rc;
-    ngx_http_retry_chain_at_t   at, place;
+    cJSON  *list, *item;
 
-    ngx_http_retry_chain_machine_at(&at, &node->at, name, 0);
+    list = cJSON_GetObjectItemCaseSensitive(node->json, name);
 
-    list = ngx_http_retry_chain_machine_get(node->json, name);
-
-    if (list == NULL) {
-        return optional ? NGX_OK
-                        : ngx_http_retry_chain_machine_error(m, &at,
-                                                             "is missing");
+    if (list == NULL && optional) {
+        return NGX_OK;
     }
 
     if (!cJSON_IsArray(list) || (list->child == NULL && !optional)) {
-        return ngx_http_retry_chain_machine_error(m, &at,
-                                                  "must be an array%s",
-                                                  optional ? "" : " that is "
-                                                             "not empty");
+        return ngx_http_retry_chain_machine_error(m, node->json, name, "%s",
+                                list == NULL ? "is missing"
+                                : optional ? "must be an array"
+                                : "must be an array that is not empty");
     }
 
     for (item = list->child; item; item = item->next) {
 
-        ngx_http_retry_chain_machine_at(&place, &at, NULL, node->nlinks - 1);
-
         if (!cJSON_IsObject(item)) {
-            return ngx_http_retry_chain_machine_error(m, &place,
+            return ngx_http_retry_chain_machine_error(m, item, NULL,
                                                       "must be an object");
         }
 
-        rc = ngx_http_retry_chain_machine_find(m, &place, item, "Next",
-                                               &node->links[node->nlinks++]);
-        if (rc != NGX_OK) {
-            return rc;
+        if (ngx_http_retry_chain_machine_find(m, item, "Next",
+                                              &node->links[node->nlinks++])
+            != NGX_OK)
+        {
+            return NGX_ERROR;
         }
     }
 
@@ -197,56 +183,47 @@ ngx_http_retry_chain_machine_next(ngx_http_retry_chain_machine_t *m,
     cJSON       *end;
     ngx_uint_t   next;
 
-    next = ngx_http_retry_chain_machine_get(node->json, "Next") != NULL;
-    end = ngx_http_retry_chain_machine_get(node->json, "End");
+    next = cJSON_GetObjectItemCaseSensitive(node->json, "Next") != NULL;
+    end = cJSON_GetObjectItemCaseSensitive(node->json, "End");
 
     if (end && !cJSON_IsBool(end)) {
-        return ngx_http_retry_chain_machine_wrong(m, &node->at, "End",
+        return ngx_http_retry_chain_machine_error(m, end, NULL,
                                                   "must be true or false");
     }
 
-    if (next == (end && cJSON_IsTrue(end))) {
-        return ngx_http_retry_chain_machine_error(m, &node->at,
-                                                  "must have either Next or "
-                                                  "\"End\": true");
+    if (next == (ngx_uint_t) cJSON_IsTrue(end)) {
+        return ngx_http_retry_chain_machine_error(m, node->json, NULL,
+                                     "must have either Next or \"End\": true");
     }
 
-    return next ? ngx_http_retry_chain_machine_find(m, &node->at, node->json,
-                                                    "Next", &node->links[0])
+    return next ? ngx_http_retry_chain_machine_find(m, node->json, "Next",
+                                                    node->links)
                 : NGX_OK;
 }
 
 
 static ngx_int_t
 ngx_http_retry_chain_machine_find(ngx_http_retry_chain_machine_t *m,
-    const ngx_http_retry_chain_at_t *up, cJSON *json, const char *name,
-    ngx_uint_t *link)
+    cJSON *json, const char *name, ngx_uint_t *link)
 {
-    ngx_int_t    rc;
     ngx_uint_t   i;
     const char  *text;
 
-    text = NULL;
-
-    rc = ngx_http_retry_chain_machine_string(m, up, json, name, &text);
-
-    if (rc != NGX_OK) {
-        return rc;
-    }
+    text = ngx_http_retry_chain_machine_string(m, json, name, NULL);
 
     if (text == NULL) {
-        return ngx_http_retry_chain_machine_wrong(m, up, name, "is missing");
+        return NGX_ERROR;
     }
 
     for (i = 0; i < m->nnodes; i++) {
 
-        if (ngx_strcmp(m->nodes[i].name, text) == 0) {
+        if (ngx_strcmp(m->nodes[i].json->string, text) == 0) {
             *link = i;
             return NGX_OK;
         }
     }
 
-    return ngx_http_retry_chain_machine_wrong(m, up, name,
+    return ngx_http_retry_chain_machine_error(m, json, name,
                                               "there is no such state");
 }
 
@@ -257,7 +234,6 @@ static ngx_int_t
 ngx_http_retry_chain_machine_visit(ngx_http_retry_chain_machine_t *m,
     ngx_uint_t i, ngx_uint_t *stack, ngx_uint_t depth)
 {
-    ngx_int_t                     rc;
     ngx_uint_t                    k, n, link;
     ngx_http_retry_chain_node_t  *node;
 
@@ -283,10 +259,10 @@ ngx_http_retry_chain_machine_visit(ngx_http_retry_chain_machine_t *m,
             return ngx_http_retry_chain_machine_cycle(m, stack, depth, link);
         }
 
-        rc = ngx_http_retry_chain_machine_visit(m, link, stack, depth);
-
-        if (rc != NGX_OK) {
-            return rc;
+        if (ngx_http_retry_chain_machine_visit(m, link, stack, depth)
+            != NGX_OK)
+        {
+            return NGX_ERROR;
         }
     }
 
@@ -314,7 +290,7 @@ ngx_http_retry_chain_machine_cycle(ngx_http_retry_chain_machine_t *m,
     last = buf + sizeof(buf);
 
     for (n = 0; i < depth && n < NGX_HTTP_RETRY_CHAIN_CYCLE; i++, n++) {
-        p = ngx_slprintf(p, last, "\"%s\", ", m->nodes[stack[i]].name);
+        p = ngx_slprintf(p, last, "\"%s\", ", m->nodes[stack[i]].json->string);
     }
 
     if (i < depth) {
@@ -322,10 +298,10 @@ ngx_http_retry_chain_machine_cycle(ngx_http_retry_chain_machine_t *m,
     }
 
     return ngx_http_retry_chain_machine_error(m,
-                                    &m->nodes[stack[depth - 1]].at,
+                                    m->nodes[stack[depth - 1]].json, NULL,
                                     "leads back, and a run never goes back: "
                                     "%*s\"%s\"", (size_t) (p - buf), buf,
-                                    m->nodes[to].name);
+                                    m->nodes[to].json->string);
 }
 
 
@@ -341,37 +317,28 @@ ngx_http_retry_chain_machine_prefix(ngx_http_retry_chain_machine_t *m)
         m->nodes[i].after = 1;
     }
 
-    node = NULL;
+    node = &m->nodes[m->start];
 
     for (link = m->start; link != NGX_HTTP_RETRY_CHAIN_END;
          link = node->links[0])
     {
         node = &m->nodes[link];
 
-        switch (node->type) {
-
-        case NGX_HTTP_RETRY_CHAIN_NODE_TASK:
+        if (node->type == NGX_HTTP_RETRY_CHAIN_NODE_TASK) {
             return NGX_OK;
+        }
 
-        case NGX_HTTP_RETRY_CHAIN_NODE_PASS:
-        case NGX_HTTP_RETRY_CHAIN_NODE_WAIT:
-            node->after = 0;
-            continue;
-
-        case NGX_HTTP_RETRY_CHAIN_NODE_CHOICE:
-            return ngx_http_retry_chain_machine_error(m, &node->at,
+        if (node->type == NGX_HTTP_RETRY_CHAIN_NODE_CHOICE) {
+            return ngx_http_retry_chain_machine_error(m, node->json, NULL,
                                                 "a Choice before the first "
                                                 "Task has no reply to choose "
                                                 "by");
-
-        default:
-            break;
         }
 
-        break;
+        node->after = 0;
     }
 
-    return ngx_http_retry_chain_machine_error(m, node ? &node->at : &m->root,
+    return ngx_http_retry_chain_machine_error(m, node->json, NULL,
                                               "the machine ends before its "
                                               "first Task");
 }

@@ -7,7 +7,8 @@
 /*
  * What of JSONata conditions on a reply are usually made of: paths, strings,
  * numbers, true, false and null, compared with = != < <= > >= and in [...],
- * joined by "and", "or", $not(), $exists() and parentheses.
+ * joined by "and", "or", $not(), $exists() and parentheses.  Elsewhere only a
+ * path alone is understood.
  */
 
 
@@ -18,7 +19,7 @@
 
 typedef struct {
     ngx_http_retry_chain_machine_t     *m;
-    const ngx_http_retry_chain_at_t    *at;
+    cJSON                              *json;
     ngx_http_retry_chain_scope_t        scope;
 
     u_char                             *start;
@@ -30,33 +31,38 @@ typedef struct {
 
 static ngx_int_t ngx_http_retry_chain_jsonata_list(
     ngx_http_retry_chain_jsonata_t *j, ngx_http_retry_chain_condition_e type,
-    ngx_http_retry_chain_condition_t **cond);
+    ngx_http_retry_chain_condition_t *cond);
 static ngx_int_t ngx_http_retry_chain_jsonata_primary(
-    ngx_http_retry_chain_jsonata_t *j,
-    ngx_http_retry_chain_condition_t **cond);
+    ngx_http_retry_chain_jsonata_t *j, ngx_http_retry_chain_condition_t *cond);
 static ngx_int_t ngx_http_retry_chain_jsonata_group(
-    ngx_http_retry_chain_jsonata_t *j,
-    ngx_http_retry_chain_condition_t **cond);
+    ngx_http_retry_chain_jsonata_t *j, ngx_http_retry_chain_condition_t *cond);
+static void ngx_http_retry_chain_jsonata_is(
+    ngx_http_retry_chain_condition_t *cond,
+    ngx_http_retry_chain_condition_e type);
 static ngx_int_t ngx_http_retry_chain_jsonata_compare(
-    ngx_http_retry_chain_jsonata_t *j,
-    ngx_http_retry_chain_condition_t **condp);
+    ngx_http_retry_chain_jsonata_t *j, ngx_http_retry_chain_condition_t *cond);
 static ngx_int_t ngx_http_retry_chain_jsonata_in(
-    ngx_http_retry_chain_jsonata_t *j,
-    ngx_http_retry_chain_operand_t *operand,
-    ngx_http_retry_chain_condition_t **condp);
+    ngx_http_retry_chain_jsonata_t *j, ngx_http_retry_chain_condition_t *cond);
 static ngx_int_t ngx_http_retry_chain_jsonata_differ(
-    ngx_http_retry_chain_jsonata_t *j,
-    ngx_http_retry_chain_condition_t **condp);
+    ngx_http_retry_chain_jsonata_t *j, ngx_http_retry_chain_condition_t *cond);
 static ngx_int_t ngx_http_retry_chain_jsonata_operand(
-    ngx_http_retry_chain_jsonata_t *j,
-    ngx_http_retry_chain_operand_t *operand);
+    ngx_http_retry_chain_jsonata_t *j, ngx_http_retry_chain_operand_t *operand);
+static ngx_int_t ngx_http_retry_chain_jsonata_number(
+    ngx_http_retry_chain_jsonata_t *j, double *number);
 static ngx_int_t ngx_http_retry_chain_jsonata_string(
     ngx_http_retry_chain_jsonata_t *j, ngx_str_t *text);
 static ngx_uint_t ngx_http_retry_chain_jsonata_token(
     ngx_http_retry_chain_jsonata_t *j, const char *token);
+static ngx_int_t ngx_http_retry_chain_jsonata_expect(
+    ngx_http_retry_chain_jsonata_t *j, const char *token);
 static ngx_int_t ngx_http_retry_chain_jsonata_error(
     ngx_http_retry_chain_jsonata_t *j, const char *reason);
+static ngx_int_t ngx_http_retry_chain_jsonata_reference(
+    ngx_http_retry_chain_jsonata_t *j, ngx_http_retry_chain_term_t **term);
+static ngx_int_t ngx_http_retry_chain_jsonata_key(
+    ngx_http_retry_chain_jsonata_t *j, ngx_http_retry_chain_json_key_t *key);
 static u_char *ngx_http_retry_chain_jsonata_blanks(u_char *p, u_char *last);
+static ngx_uint_t ngx_http_retry_chain_jsonata_named(u_char ch);
 
 
 ngx_uint_t
@@ -91,28 +97,25 @@ ngx_http_retry_chain_machine_expression(const char *text, ngx_str_t *inner)
 
 ngx_int_t
 ngx_http_retry_chain_machine_jsonata(ngx_http_retry_chain_machine_t *m,
-    const ngx_http_retry_chain_at_t *at, ngx_str_t *text,
-    ngx_http_retry_chain_term_t *input,
-    ngx_http_retry_chain_condition_t **cond)
+    cJSON *json, ngx_str_t *inner, ngx_http_retry_chain_term_t *input,
+    ngx_http_retry_chain_condition_t *cond)
 {
-    ngx_int_t                       rc;
     ngx_http_retry_chain_jsonata_t  j;
 
     ngx_memzero(&j, sizeof(ngx_http_retry_chain_jsonata_t));
 
     j.m = m;
-    j.at = at;
+    j.json = json;
     j.scope.input = input;
-    j.scope.jsonata = 1;
-    j.start = text->data;
-    j.pos = text->data;
-    j.last = text->data + text->len;
+    j.start = inner->data;
+    j.pos = inner->data;
+    j.last = inner->data + inner->len;
 
-    rc = ngx_http_retry_chain_jsonata_list(&j,
-                                           NGX_HTTP_RETRY_CHAIN_CONDITION_OR,
-                                           cond);
-    if (rc != NGX_OK) {
-        return rc;
+    if (ngx_http_retry_chain_jsonata_list(&j, NGX_HTTP_RETRY_CHAIN_CONDITION_OR,
+                                          cond)
+        != NGX_OK)
+    {
+        return NGX_ERROR;
     }
 
     j.pos = ngx_http_retry_chain_jsonata_blanks(j.pos, j.last);
@@ -130,63 +133,47 @@ ngx_http_retry_chain_machine_jsonata(ngx_http_retry_chain_machine_t *m,
 static ngx_int_t
 ngx_http_retry_chain_jsonata_list(ngx_http_retry_chain_jsonata_t *j,
     ngx_http_retry_chain_condition_e type,
-    ngx_http_retry_chain_condition_t **cond)
+    ngx_http_retry_chain_condition_t *cond)
 {
     ngx_int_t                          rc;
     ngx_uint_t                         or;
-    ngx_http_retry_chain_condition_t  *list, *item;
+    ngx_http_retry_chain_condition_t  *item;
 
     or = type == NGX_HTTP_RETRY_CHAIN_CONDITION_OR;
-    list = NULL;
-    item = NULL;
+    cond->type = type;
 
-    for ( ;; ) {
+    do {
+        item = ngx_http_retry_chain_machine_condition(j->m, cond, type);
+
+        if (item == NULL) {
+            return NGX_ERROR;
+        }
 
         rc = or ? ngx_http_retry_chain_jsonata_list(j,
-                                           NGX_HTTP_RETRY_CHAIN_CONDITION_AND,
-                                           &item)
-                : ngx_http_retry_chain_jsonata_primary(j, &item);
+                                     NGX_HTTP_RETRY_CHAIN_CONDITION_AND, item)
+                : ngx_http_retry_chain_jsonata_primary(j, item);
 
         if (rc != NGX_OK) {
             return rc;
         }
 
-        if (list
-            && ngx_http_retry_chain_machine_list_add(j->m, list, item)
-               != NGX_OK)
-        {
-            return NGX_ERROR;
-        }
+    } while (ngx_http_retry_chain_jsonata_token(j, or ? "or" : "and"));
 
-        if (!ngx_http_retry_chain_jsonata_token(j, or ? "or" : "and")) {
-            *cond = list ? list : item;
-            return NGX_OK;
-        }
+    /* a list of one is that one */
 
-        if (list) {
-            continue;
-        }
-
-        list = ngx_http_retry_chain_machine_condition(j->m, type);
-
-        if (list == NULL
-            || ngx_http_retry_chain_machine_list_add(j->m, list, item)
-               != NGX_OK)
-        {
-            return NGX_ERROR;
-        }
+    if (cond->nlist == 1) {
+        *cond = *item;
     }
+
+    return NGX_OK;
 }
 
 
 static ngx_int_t
 ngx_http_retry_chain_jsonata_primary(ngx_http_retry_chain_jsonata_t *j,
-    ngx_http_retry_chain_condition_t **cond)
+    ngx_http_retry_chain_condition_t *cond)
 {
-    ngx_int_t                          rc;
     ngx_http_retry_chain_condition_t  *inner;
-
-    inner = NULL;
 
     if (ngx_http_retry_chain_jsonata_token(j, "(")) {
         return ngx_http_retry_chain_jsonata_group(j, cond);
@@ -194,82 +181,74 @@ ngx_http_retry_chain_jsonata_primary(ngx_http_retry_chain_jsonata_t *j,
 
     if (ngx_http_retry_chain_jsonata_token(j, "$not")) {
 
-        if (!ngx_http_retry_chain_jsonata_token(j, "(")) {
-            return ngx_http_retry_chain_jsonata_error(j, "\"(\" expected");
-        }
+        cond->type = NGX_HTTP_RETRY_CHAIN_CONDITION_NOT;
+        inner = ngx_http_retry_chain_machine_condition(j->m, cond, cond->type);
 
-        rc = ngx_http_retry_chain_jsonata_group(j, &inner);
-
-        if (rc != NGX_OK) {
-            return rc;
-        }
-
-        *cond = ngx_http_retry_chain_machine_condition(j->m,
-                                          NGX_HTTP_RETRY_CHAIN_CONDITION_NOT);
-        if (*cond == NULL) {
+        if (inner == NULL
+            || ngx_http_retry_chain_jsonata_expect(j, "(") != NGX_OK)
+        {
             return NGX_ERROR;
         }
 
-        return ngx_http_retry_chain_machine_list_add(j->m, *cond, inner);
+        return ngx_http_retry_chain_jsonata_group(j, inner);
     }
 
-    if (!ngx_http_retry_chain_jsonata_token(j, "$exists")) {
-        return ngx_http_retry_chain_jsonata_compare(j, cond);
-    }
+    if (ngx_http_retry_chain_jsonata_token(j, "$exists")) {
 
-    if (!ngx_http_retry_chain_jsonata_token(j, "(")) {
-        return ngx_http_retry_chain_jsonata_error(j, "\"(\" expected");
-    }
-
-    *cond = ngx_http_retry_chain_machine_condition(j->m,
+        ngx_http_retry_chain_jsonata_is(cond,
                                    NGX_HTTP_RETRY_CHAIN_CONDITION_IS_PRESENT);
-    if (*cond == NULL) {
-        return NGX_ERROR;
+
+        if (ngx_http_retry_chain_jsonata_expect(j, "(") != NGX_OK
+            || ngx_http_retry_chain_jsonata_operand(j, &cond->left) != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+
+        return ngx_http_retry_chain_jsonata_expect(j, ")");
     }
 
-    (*cond)->right.type = NGX_HTTP_RETRY_CHAIN_OPERAND_BOOLEAN;
-    (*cond)->right.number = 1;
-
-    rc = ngx_http_retry_chain_jsonata_operand(j, &(*cond)->left);
-
-    if (rc == NGX_OK && !ngx_http_retry_chain_jsonata_token(j, ")")) {
-        return ngx_http_retry_chain_jsonata_error(j, "\")\" expected");
-    }
-
-    return rc;
+    return ngx_http_retry_chain_jsonata_compare(j, cond);
 }
 
 
 static ngx_int_t
 ngx_http_retry_chain_jsonata_group(ngx_http_retry_chain_jsonata_t *j,
-    ngx_http_retry_chain_condition_t **cond)
+    ngx_http_retry_chain_condition_t *cond)
 {
-    ngx_int_t  rc;
-
     if (++j->depth > NGX_HTTP_RETRY_CHAIN_JSON_DEPTH) {
         return ngx_http_retry_chain_jsonata_error(j, "nested too deeply");
     }
 
-    rc = ngx_http_retry_chain_jsonata_list(j,
-                                           NGX_HTTP_RETRY_CHAIN_CONDITION_OR,
-                                           cond);
-    j->depth--;
-
-    if (rc == NGX_OK && !ngx_http_retry_chain_jsonata_token(j, ")")) {
-        return ngx_http_retry_chain_jsonata_error(j, "\")\" expected");
+    if (ngx_http_retry_chain_jsonata_list(j, NGX_HTTP_RETRY_CHAIN_CONDITION_OR,
+                                          cond)
+        != NGX_OK)
+    {
+        return NGX_ERROR;
     }
 
-    return rc;
+    j->depth--;
+
+    return ngx_http_retry_chain_jsonata_expect(j, ")");
+}
+
+
+/* what is to be true */
+
+static void
+ngx_http_retry_chain_jsonata_is(ngx_http_retry_chain_condition_t *cond,
+    ngx_http_retry_chain_condition_e type)
+{
+    cond->type = type;
+    cond->right.type = NGX_HTTP_RETRY_CHAIN_OPERAND_BOOLEAN;
+    cond->right.number = 1;
 }
 
 
 static ngx_int_t
 ngx_http_retry_chain_jsonata_compare(ngx_http_retry_chain_jsonata_t *j,
-    ngx_http_retry_chain_condition_t **condp)
+    ngx_http_retry_chain_condition_t *cond)
 {
-    ngx_int_t                          rc;
-    ngx_uint_t                         i;
-    ngx_http_retry_chain_condition_t  *cond;
+    ngx_uint_t  i;
 
     static struct {
         const char                       *token;
@@ -284,22 +263,14 @@ ngx_http_retry_chain_jsonata_compare(ngx_http_retry_chain_jsonata_t *j,
         { NULL, NGX_HTTP_RETRY_CHAIN_EQUAL }
     };
 
-    cond = ngx_http_retry_chain_machine_condition(j->m,
-                                          NGX_HTTP_RETRY_CHAIN_CONDITION_ANY);
-    if (cond == NULL) {
+    cond->type = NGX_HTTP_RETRY_CHAIN_CONDITION_ANY;
+
+    if (ngx_http_retry_chain_jsonata_operand(j, &cond->left) != NGX_OK) {
         return NGX_ERROR;
     }
 
-    *condp = cond;
-
-    rc = ngx_http_retry_chain_jsonata_operand(j, &cond->left);
-
-    if (rc != NGX_OK) {
-        return rc;
-    }
-
     if (ngx_http_retry_chain_jsonata_token(j, "in")) {
-        return ngx_http_retry_chain_jsonata_in(j, &cond->left, condp);
+        return ngx_http_retry_chain_jsonata_in(j, cond);
     }
 
     for (i = 0; relations[i].token; i++) {
@@ -308,76 +279,54 @@ ngx_http_retry_chain_jsonata_compare(ngx_http_retry_chain_jsonata_t *j,
         }
     }
 
+    cond->relation = relations[i].relation;
+
     if (relations[i].token == NULL) {
-
-        /* a value alone is to be true */
-
-        cond->right.type = NGX_HTTP_RETRY_CHAIN_OPERAND_BOOLEAN;
-        cond->right.number = 1;
-
+        ngx_http_retry_chain_jsonata_is(cond, cond->type);
         return NGX_OK;
     }
 
-    cond->relation = relations[i].relation;
-
-    rc = ngx_http_retry_chain_jsonata_operand(j, &cond->right);
-
-    if (rc != NGX_OK || i != 0) {
-        return rc;
+    if (ngx_http_retry_chain_jsonata_operand(j, &cond->right) != NGX_OK) {
+        return NGX_ERROR;
     }
 
-    return ngx_http_retry_chain_jsonata_differ(j, condp);
+    return i == 0 ? ngx_http_retry_chain_jsonata_differ(j, cond) : NGX_OK;
 }
 
 
 static ngx_int_t
 ngx_http_retry_chain_jsonata_in(ngx_http_retry_chain_jsonata_t *j,
-    ngx_http_retry_chain_operand_t *operand,
-    ngx_http_retry_chain_condition_t **condp)
+    ngx_http_retry_chain_condition_t *cond)
 {
-    ngx_int_t                          rc;
-    ngx_http_retry_chain_condition_t  *list, *cond;
+    ngx_http_retry_chain_operand_t     left;
+    ngx_http_retry_chain_condition_t  *item;
 
-    list = ngx_http_retry_chain_machine_condition(j->m,
-                                           NGX_HTTP_RETRY_CHAIN_CONDITION_OR);
-    if (list == NULL) {
+    left = cond->left;
+
+    ngx_memzero(cond, sizeof(ngx_http_retry_chain_condition_t));
+
+    cond->type = NGX_HTTP_RETRY_CHAIN_CONDITION_OR;
+
+    if (ngx_http_retry_chain_jsonata_expect(j, "[") != NGX_OK) {
         return NGX_ERROR;
     }
 
-    *condp = list;
-
-    if (!ngx_http_retry_chain_jsonata_token(j, "[")) {
-        return ngx_http_retry_chain_jsonata_error(j, "\"[\" expected");
-    }
-
     do {
-        cond = ngx_http_retry_chain_machine_condition(j->m,
+        item = ngx_http_retry_chain_machine_condition(j->m, cond,
                                           NGX_HTTP_RETRY_CHAIN_CONDITION_ANY);
-        if (cond == NULL) {
+        if (item == NULL) {
             return NGX_ERROR;
         }
 
-        cond->left = *operand;
+        item->left = left;
 
-        rc = ngx_http_retry_chain_jsonata_operand(j, &cond->right);
-
-        if (rc != NGX_OK) {
-            return rc;
-        }
-
-        if (ngx_http_retry_chain_machine_list_add(j->m, list, cond)
-            != NGX_OK)
-        {
+        if (ngx_http_retry_chain_jsonata_operand(j, &item->right) != NGX_OK) {
             return NGX_ERROR;
         }
 
     } while (ngx_http_retry_chain_jsonata_token(j, ","));
 
-    if (!ngx_http_retry_chain_jsonata_token(j, "]")) {
-        return ngx_http_retry_chain_jsonata_error(j, "\"]\" expected");
-    }
-
-    return NGX_OK;
+    return ngx_http_retry_chain_jsonata_expect(j, "]");
 }
 
 
@@ -385,41 +334,40 @@ ngx_http_retry_chain_jsonata_in(ngx_http_retry_chain_jsonata_t *j,
 
 static ngx_int_t
 ngx_http_retry_chain_jsonata_differ(ngx_http_retry_chain_jsonata_t *j,
-    ngx_http_retry_chain_condition_t **condp)
+    ngx_http_retry_chain_condition_t *cond)
 {
     ngx_uint_t                         i;
-    ngx_http_retry_chain_condition_t  *equal, *not, *all, *is;
+    ngx_http_retry_chain_condition_t   equal, *item;
 
-    equal = *condp;
+    equal = *cond;
 
-    all = ngx_http_retry_chain_machine_condition(j->m,
-                                          NGX_HTTP_RETRY_CHAIN_CONDITION_AND);
-    not = ngx_http_retry_chain_machine_condition(j->m,
+    ngx_memzero(cond, sizeof(ngx_http_retry_chain_condition_t));
+
+    cond->type = NGX_HTTP_RETRY_CHAIN_CONDITION_AND;
+
+    item = ngx_http_retry_chain_machine_condition(j->m, cond,
                                           NGX_HTTP_RETRY_CHAIN_CONDITION_NOT);
-
-    if (all == NULL || not == NULL
-        || ngx_http_retry_chain_machine_list_add(j->m, not, equal) != NGX_OK
-        || ngx_http_retry_chain_machine_list_add(j->m, all, not) != NGX_OK)
-    {
+    if (item == NULL) {
         return NGX_ERROR;
     }
 
-    for (i = 0; i < 2; i++) {
-        is = ngx_http_retry_chain_machine_condition(j->m,
-                                   NGX_HTTP_RETRY_CHAIN_CONDITION_IS_PRESENT);
+    item = ngx_http_retry_chain_machine_condition(j->m, item, equal.type);
+    if (item == NULL) {
+        return NGX_ERROR;
+    }
 
-        if (is == NULL
-            || ngx_http_retry_chain_machine_list_add(j->m, all, is) != NGX_OK)
-        {
+    *item = equal;
+
+    for (i = 0; i < 2; i++) {
+        item = ngx_http_retry_chain_machine_condition(j->m, cond,
+                                   NGX_HTTP_RETRY_CHAIN_CONDITION_IS_PRESENT);
+        if (item == NULL) {
             return NGX_ERROR;
         }
 
-        is->left = i ? equal->right : equal->left;
-        is->right.type = NGX_HTTP_RETRY_CHAIN_OPERAND_BOOLEAN;
-        is->right.number = 1;
+        ngx_http_retry_chain_jsonata_is(item, item->type);
+        item->left = i ? equal.right : equal.left;
     }
-
-    *condp = all;
 
     return NGX_OK;
 }
@@ -431,7 +379,6 @@ ngx_http_retry_chain_jsonata_operand(ngx_http_retry_chain_jsonata_t *j,
 {
     u_char                       *p;
     ngx_int_t                     rc;
-    ngx_str_t                     text;
     ngx_uint_t                    i;
     ngx_http_retry_chain_term_t  *term;
 
@@ -442,7 +389,7 @@ ngx_http_retry_chain_jsonata_operand(ngx_http_retry_chain_jsonata_t *j,
         if (ngx_http_retry_chain_jsonata_token(j, words[i])) {
             operand->type = i < 2 ? NGX_HTTP_RETRY_CHAIN_OPERAND_BOOLEAN
                                   : NGX_HTTP_RETRY_CHAIN_OPERAND_NULL;
-            operand->number = i == 1 ? 1 : 0;
+            operand->number = i == 1;
             return NGX_OK;
         }
     }
@@ -460,31 +407,14 @@ ngx_http_retry_chain_jsonata_operand(ngx_http_retry_chain_jsonata_t *j,
     }
 
     if (*p == '-' || (*p >= '0' && *p <= '9')) {
-
-        while (p < j->last && (ngx_http_retry_chain_machine_named(*p)
-                               || *p == '.' || p == j->pos))
-        {
-            p++;
-        }
-
-        text.data = j->pos;
-        text.len = p - j->pos;
-
-        if (ngx_http_retry_chain_json_number(&text, &operand->number)
-            != NGX_OK)
-        {
-            return ngx_http_retry_chain_jsonata_error(j, "invalid number");
-        }
-
-        j->pos = p;
         operand->type = NGX_HTTP_RETRY_CHAIN_OPERAND_NUMBER;
-
-        return NGX_OK;
+        return ngx_http_retry_chain_jsonata_number(j, &operand->number);
     }
 
-    rc = ngx_http_retry_chain_machine_reference(j->m, &j->pos, j->last,
-                                                &j->scope, &term);
+    rc = ngx_http_retry_chain_jsonata_reference(j, &term);
+
     if (rc == NGX_DECLINED) {
+        j->pos = p;
         return ngx_http_retry_chain_jsonata_error(j,
                                             "a path from $states.input or a "
                                             "constant expected");
@@ -494,7 +424,34 @@ ngx_http_retry_chain_jsonata_operand(ngx_http_retry_chain_jsonata_t *j,
         return rc;
     }
 
-    return ngx_http_retry_chain_machine_operand(j->m, j->at, term, operand);
+    return ngx_http_retry_chain_machine_operand(j->m, j->json, term, operand);
+}
+
+
+static ngx_int_t
+ngx_http_retry_chain_jsonata_number(ngx_http_retry_chain_jsonata_t *j,
+    double *number)
+{
+    u_char     *p;
+    ngx_str_t   text;
+
+    p = j->pos + 1;
+
+    while (p < j->last && (ngx_http_retry_chain_jsonata_named(*p) || *p == '.'))
+    {
+        p++;
+    }
+
+    text.data = j->pos;
+    text.len = p - j->pos;
+
+    if (ngx_http_retry_chain_json_number(&text, number) != NGX_OK) {
+        return ngx_http_retry_chain_jsonata_error(j, "invalid number");
+    }
+
+    j->pos = p;
+
+    return NGX_OK;
 }
 
 
@@ -560,8 +517,8 @@ ngx_http_retry_chain_jsonata_token(ngx_http_retry_chain_jsonata_t *j,
 
     p += len;
 
-    if (ngx_http_retry_chain_machine_named((u_char) token[len - 1])
-        && p < j->last && ngx_http_retry_chain_machine_named(*p))
+    if (ngx_http_retry_chain_jsonata_named((u_char) token[len - 1])
+        && p < j->last && ngx_http_retry_chain_jsonata_named(*p))
     {
         return 0;
     }
@@ -573,13 +530,187 @@ ngx_http_retry_chain_jsonata_token(ngx_http_retry_chain_jsonata_t *j,
 
 
 static ngx_int_t
+ngx_http_retry_chain_jsonata_expect(ngx_http_retry_chain_jsonata_t *j,
+    const char *token)
+{
+    char  reason[] = "\"?\" expected";
+
+    if (ngx_http_retry_chain_jsonata_token(j, token)) {
+        return NGX_OK;
+    }
+
+    reason[1] = token[0];
+
+    return ngx_http_retry_chain_jsonata_error(j, reason);
+}
+
+
+static ngx_int_t
 ngx_http_retry_chain_jsonata_error(ngx_http_retry_chain_jsonata_t *j,
     const char *reason)
 {
-    return ngx_http_retry_chain_machine_error(j->m, j->at,
-                                              "not supported, %s after %uz "
-                                              "bytes", reason,
-                                              (size_t) (j->pos - j->start));
+    return ngx_http_retry_chain_machine_error(j->m, j->json, NULL,
+                                         "not supported, %s after %uz bytes",
+                                         reason, (size_t) (j->pos - j->start));
+}
+
+
+ngx_http_retry_chain_term_t *
+ngx_http_retry_chain_machine_evaluate(ngx_http_retry_chain_machine_t *m,
+    ngx_str_t *inner, ngx_http_retry_chain_scope_t *scope)
+{
+    ngx_int_t                        rc;
+    ngx_http_retry_chain_term_t     *term;
+    ngx_http_retry_chain_jsonata_t   j;
+
+    ngx_memzero(&j, sizeof(ngx_http_retry_chain_jsonata_t));
+
+    j.m = m;
+    j.scope = *scope;
+    j.pos = inner->data;
+    j.last = inner->data + inner->len;
+
+    rc = ngx_http_retry_chain_jsonata_reference(&j, &term);
+
+    if (rc == NGX_ERROR) {
+        return NULL;
+    }
+
+    return rc == NGX_OK && j.pos == j.last ? term : &m->unknown;
+}
+
+
+/* the term of a path; NGX_DECLINED, without an error, if it is none */
+
+static ngx_int_t
+ngx_http_retry_chain_jsonata_reference(ngx_http_retry_chain_jsonata_t *j,
+    ngx_http_retry_chain_term_t **term)
+{
+    size_t                            len;
+    ngx_int_t                         rc;
+    ngx_uint_t                        i, n;
+    ngx_http_retry_chain_json_key_t   keys[NGX_HTTP_RETRY_CHAIN_JSON_DEPTH];
+
+    static const char  *names[] = { "input", "result", "errorOutput",
+                                    "context", NULL };
+
+    len = sizeof("$states") - 1;
+
+    if ((size_t) (j->last - j->pos) < len
+        || ngx_strncmp(j->pos, "$states", len) != 0)
+    {
+        return NGX_DECLINED;
+    }
+
+    j->pos += len;
+
+    for (n = 0; j->pos < j->last && (*j->pos == '.' || *j->pos == '['); n++) {
+
+        if (n == NGX_HTTP_RETRY_CHAIN_JSON_DEPTH) {
+            return NGX_DECLINED;
+        }
+
+        rc = ngx_http_retry_chain_jsonata_key(j, &keys[n]);
+
+        if (rc != NGX_OK) {
+            return rc;
+        }
+    }
+
+    if (n == 0 || keys[0].indexed) {
+        return NGX_DECLINED;
+    }
+
+    for (i = 0; names[i]; i++) {
+        if (ngx_strcmp(keys[0].name.data, names[i]) == 0) {
+            break;
+        }
+    }
+
+    if (names[i] == NULL) {
+        return NGX_DECLINED;
+    }
+
+    *term = i == 0 ? j->scope.input
+            : i == 1 ? j->scope.result
+            : i == 2 ? j->scope.error : NULL;
+
+    *term = *term ? ngx_http_retry_chain_machine_lookup(j->m, *term, &keys[1],
+                                                        n - 1)
+                  : &j->m->unknown;
+
+    return *term ? NGX_OK : NGX_ERROR;
+}
+
+
+/* .name, ."name", .`name` or [n] */
+
+static ngx_int_t
+ngx_http_retry_chain_jsonata_key(ngx_http_retry_chain_jsonata_t *j,
+    ngx_http_retry_chain_json_key_t *key)
+{
+    u_char  *p, *start, quote;
+
+    ngx_memzero(key, sizeof(ngx_http_retry_chain_json_key_t));
+
+    p = j->pos + 1;
+    start = p;
+
+    if (*j->pos == '[') {
+
+        while (p < j->last && *p >= '0' && *p <= '9') {
+            p++;
+        }
+
+        if (p == start || p - start > 6 || p == j->last || *p != ']') {
+            return NGX_DECLINED;
+        }
+
+        key->index = ngx_atoi(start, p - start);
+        key->indexed = 1;
+        j->pos = p + 1;
+
+        return NGX_OK;
+    }
+
+    quote = p < j->last && (*p == '"' || *p == '`') ? *p : '\0';
+
+    if (quote) {
+        start = ++p;
+
+        while (p < j->last && *p != quote && *p != '\\') {
+            p++;
+        }
+
+        if (p == j->last || *p == '\\') {
+            return NGX_DECLINED;
+        }
+
+        j->pos = p + 1;
+
+    } else {
+
+        while (p < j->last && ngx_http_retry_chain_jsonata_named(*p)) {
+            p++;
+        }
+
+        if (p == start) {
+            return NGX_DECLINED;
+        }
+
+        j->pos = p;
+    }
+
+    key->name.len = p - start;
+    key->name.data = ngx_pnalloc(j->m->temp, key->name.len + 1);
+
+    if (key->name.data == NULL) {
+        return NGX_ERROR;
+    }
+
+    *ngx_cpymem(key->name.data, start, key->name.len) = '\0';
+
+    return NGX_OK;
 }
 
 
@@ -594,9 +725,8 @@ ngx_http_retry_chain_jsonata_blanks(u_char *p, u_char *last)
 }
 
 
-ngx_uint_t
-ngx_http_retry_chain_machine_named(u_char ch)
+static ngx_uint_t
+ngx_http_retry_chain_jsonata_named(u_char ch)
 {
-    return (ch >= 'a' && ch <= 'z') || (ch >= 'A' && ch <= 'Z')
-           || (ch >= '0' && ch <= '9') || ch == '_' || ch >= 0x80;
+    return ngx_http_retry_chain_machine_alnum(ch) || ch == '_' || ch >= 0x80;
 }

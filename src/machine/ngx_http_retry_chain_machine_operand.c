@@ -4,30 +4,29 @@
  */
 
 
+/*
+ * What a condition asks for: a part of the reply or of an error, or a constant.
+ */
+
+
 #include <ngx_config.h>
 #include <ngx_core.h>
 #include "ngx_http_retry_chain_machine_parts.h"
 
 
 static ngx_int_t ngx_http_retry_chain_machine_reply(
-    ngx_http_retry_chain_machine_t *m, const ngx_http_retry_chain_at_t *at,
+    ngx_http_retry_chain_machine_t *m, cJSON *json,
     ngx_http_retry_chain_term_t *term,
     ngx_http_retry_chain_operand_t *operand);
-static ngx_int_t ngx_http_retry_chain_machine_keys(
+static ngx_int_t ngx_http_retry_chain_machine_body(
     ngx_http_retry_chain_machine_t *m,
-    const ngx_http_retry_chain_json_key_t *keys, ngx_uint_t nkeys,
+    const ngx_http_retry_chain_json_path_t *from,
     ngx_http_retry_chain_json_path_t *path);
-static ngx_int_t ngx_http_retry_chain_machine_constant(
-    ngx_http_retry_chain_machine_t *m, cJSON *json,
-    ngx_http_retry_chain_operand_t *operand);
-static ngx_uint_t ngx_http_retry_chain_machine_is(
-    const ngx_http_retry_chain_json_path_t *path, ngx_uint_t i,
-    const char *name);
 
 
 ngx_int_t
 ngx_http_retry_chain_machine_operand(ngx_http_retry_chain_machine_t *m,
-    const ngx_http_retry_chain_at_t *at, ngx_http_retry_chain_term_t *term,
+    cJSON *json, ngx_http_retry_chain_term_t *term,
     ngx_http_retry_chain_operand_t *operand)
 {
     const char  *reason;
@@ -36,7 +35,7 @@ ngx_http_retry_chain_machine_operand(ngx_http_retry_chain_machine_t *m,
 
     case NGX_HTTP_RETRY_CHAIN_TERM_REPLY:
     case NGX_HTTP_RETRY_CHAIN_TERM_ERROR:
-        return ngx_http_retry_chain_machine_reply(m, at, term, operand);
+        return ngx_http_retry_chain_machine_reply(m, json, term, operand);
 
     case NGX_HTTP_RETRY_CHAIN_TERM_OBJECT:
         operand->type = NGX_HTTP_RETRY_CHAIN_OPERAND_OBJECT;
@@ -47,7 +46,7 @@ ngx_http_retry_chain_machine_operand(ngx_http_retry_chain_machine_t *m,
         return NGX_OK;
 
     case NGX_HTTP_RETRY_CHAIN_TERM_CONSTANT:
-        return ngx_http_retry_chain_machine_constant(m, term->json, operand);
+        return ngx_http_retry_chain_machine_value(m, term->json, operand);
 
     case NGX_HTTP_RETRY_CHAIN_TERM_INPUT:
         reason = "is of the input of the execution, which is not known here";
@@ -66,20 +65,26 @@ ngx_http_retry_chain_machine_operand(ngx_http_retry_chain_machine_t *m,
         break;
     }
 
-    return ngx_http_retry_chain_machine_error(m, at, "%s", reason);
+    return ngx_http_retry_chain_machine_error(m, json, NULL, "%s", reason);
 }
 
 
 static ngx_int_t
 ngx_http_retry_chain_machine_reply(ngx_http_retry_chain_machine_t *m,
-    const ngx_http_retry_chain_at_t *at, ngx_http_retry_chain_term_t *term,
+    cJSON *json, ngx_http_retry_chain_term_t *term,
     ngx_http_retry_chain_operand_t *operand)
 {
-    ngx_uint_t                         n;
-    ngx_http_retry_chain_json_path_t  *path;
+    ngx_uint_t                         i, n;
+    const char                       **names;
+    ngx_http_retry_chain_json_key_t   *keys;
 
-    path = &term->path;
-    n = path->nkeys;
+    static const char  *error[] = { "Error", "Cause", NULL };
+    static const char  *lambda[] = { "statusCode", "headers", "body", NULL };
+    static const char  *http[] = { "StatusCode", "Headers", "ResponseBody",
+                                   NULL };
+
+    keys = term->path.keys;
+    n = term->path.nkeys;
 
     operand->type = NGX_HTTP_RETRY_CHAIN_OPERAND_OBJECT;
 
@@ -89,42 +94,37 @@ ngx_http_retry_chain_machine_reply(ngx_http_retry_chain_machine_t *m,
 
     operand->type = NGX_HTTP_RETRY_CHAIN_OPERAND_ABSENT;
 
-    if (term->type == NGX_HTTP_RETRY_CHAIN_TERM_ERROR) {
+    names = term->type == NGX_HTTP_RETRY_CHAIN_TERM_ERROR ? error
+            : term->http ? http : lambda;
 
-        if (n == 1 && ngx_http_retry_chain_machine_is(path, 0, "Error")) {
-            operand->type = NGX_HTTP_RETRY_CHAIN_OPERAND_ERROR;
+    for (i = 0; names[i]; i++) {
+        if (!keys[0].indexed && ngx_strcmp(keys[0].name.data, names[i]) == 0) {
+            break;
+        }
+    }
 
-        } else if (n == 1
-                   && ngx_http_retry_chain_machine_is(path, 0, "Cause"))
-        {
-            operand->type = NGX_HTTP_RETRY_CHAIN_OPERAND_CAUSE;
+    if (names == error) {
+
+        if (n == 1 && names[i]) {
+            operand->type = i ? NGX_HTTP_RETRY_CHAIN_OPERAND_CAUSE
+                              : NGX_HTTP_RETRY_CHAIN_OPERAND_ERROR;
         }
 
         return NGX_OK;
     }
 
-    if (ngx_http_retry_chain_machine_is(path, 0, term->http ? "StatusCode"
-                                                            : "statusCode"))
-    {
+    switch (i) {
+
+    case 0: /* status */
+
         if (n == 1) {
             operand->type = NGX_HTTP_RETRY_CHAIN_OPERAND_STATUS;
         }
 
         return NGX_OK;
-    }
 
-    if (ngx_http_retry_chain_machine_is(path, 0, term->http ? "ResponseBody"
-                                                            : "body"))
-    {
-        operand->type = NGX_HTTP_RETRY_CHAIN_OPERAND_BODY;
+    case 1: /* headers */
 
-        return ngx_http_retry_chain_machine_keys(m, &path->keys[1], n - 1,
-                                                 &operand->path);
-    }
-
-    if (ngx_http_retry_chain_machine_is(path, 0, term->http ? "Headers"
-                                                            : "headers"))
-    {
         if (n == 1) {
             operand->type = NGX_HTTP_RETRY_CHAIN_OPERAND_OBJECT;
             return NGX_OK;
@@ -132,63 +132,67 @@ ngx_http_retry_chain_machine_reply(ngx_http_retry_chain_machine_t *m,
 
         /* those of http:invoke are lists */
 
-        if (path->keys[1].indexed || n > 3
-            || (n == 3 && !(term->http && path->keys[2].indexed
-                            && path->keys[2].index == 0)))
+        if (keys[1].indexed || n > 3
+            || (n == 3 && !(term->http && keys[2].indexed
+                            && keys[2].index == 0)))
         {
             return NGX_OK;
         }
 
         operand->type = NGX_HTTP_RETRY_CHAIN_OPERAND_HEADER;
 
-        ngx_http_retry_chain_machine_copy(m,
-                                     (const char *) path->keys[1].name.data,
-                                     &operand->text);
+        return ngx_http_retry_chain_machine_copy(m,
+                                            (const char *) keys[1].name.data,
+                                            &operand->text);
 
-        return operand->text.data ? NGX_OK : NGX_ERROR;
-    }
+    case 2: /* body */
+        operand->type = NGX_HTTP_RETRY_CHAIN_OPERAND_BODY;
 
-    return ngx_http_retry_chain_machine_error(m, at,
+        return ngx_http_retry_chain_machine_body(m, &term->path,
+                                                 &operand->path);
+
+    default:
+        return ngx_http_retry_chain_machine_error(m, json, NULL,
                                               "is no part of a reply, which "
-                                              "has %s",
-                                              term->http
-                                              ? "StatusCode, Headers and "
-                                                "ResponseBody"
-                                              : "statusCode, headers and body");
+                                              "has %s, %s and %s", names[0],
+                                              names[1], names[2]);
+    }
 }
 
 
-/* a path that lives as long as the plan */
+/* the path in the body, which lives as long as the plan */
 
 static ngx_int_t
-ngx_http_retry_chain_machine_keys(ngx_http_retry_chain_machine_t *m,
-    const ngx_http_retry_chain_json_key_t *keys, ngx_uint_t nkeys,
+ngx_http_retry_chain_machine_body(ngx_http_retry_chain_machine_t *m,
+    const ngx_http_retry_chain_json_path_t *from,
     ngx_http_retry_chain_json_path_t *path)
 {
-    ngx_uint_t  i;
+    ngx_uint_t                        i;
+    ngx_http_retry_chain_json_key_t  *key;
 
-    path->nkeys = nkeys;
+    path->nkeys = from->nkeys - 1;
 
-    if (nkeys == 0) {
+    if (path->nkeys == 0) {
         return NGX_OK;
     }
 
-    path->keys = ngx_palloc(m->pool,
-                            nkeys * sizeof(ngx_http_retry_chain_json_key_t));
+    path->keys = ngx_palloc(m->pool, path->nkeys
+                                    * sizeof(ngx_http_retry_chain_json_key_t));
     if (path->keys == NULL) {
         return NGX_ERROR;
     }
 
-    for (i = 0; i < nkeys; i++) {
-        path->keys[i] = keys[i];
+    for (i = 0; i < path->nkeys; i++) {
+        key = &path->keys[i];
 
-        if (keys[i].indexed) {
-            continue;
-        }
+        *key = from->keys[i + 1];
 
-        ngx_http_retry_chain_machine_copy(m, (const char *) keys[i].name.data,
-                                          &path->keys[i].name);
-        if (path->keys[i].name.data == NULL) {
+        if (!key->indexed
+            && ngx_http_retry_chain_machine_copy(m,
+                                                 (const char *) key->name.data,
+                                                 &key->name)
+               != NGX_OK)
+        {
             return NGX_ERROR;
         }
     }
@@ -197,41 +201,34 @@ ngx_http_retry_chain_machine_keys(ngx_http_retry_chain_machine_t *m,
 }
 
 
-static ngx_int_t
-ngx_http_retry_chain_machine_constant(ngx_http_retry_chain_machine_t *m,
+ngx_int_t
+ngx_http_retry_chain_machine_value(ngx_http_retry_chain_machine_t *m,
     cJSON *json, ngx_http_retry_chain_operand_t *operand)
 {
-    if (cJSON_IsNumber(json)) {
+    switch (json->type & 0xff) {
+
+    case cJSON_Number:
         operand->type = NGX_HTTP_RETRY_CHAIN_OPERAND_NUMBER;
         operand->number = json->valuedouble;
+        return NGX_OK;
 
-    } else if (cJSON_IsBool(json)) {
+    case cJSON_False:
+    case cJSON_True:
         operand->type = NGX_HTTP_RETRY_CHAIN_OPERAND_BOOLEAN;
-        operand->number = cJSON_IsTrue(json) ? 1 : 0;
+        operand->number = cJSON_IsTrue(json);
+        return NGX_OK;
 
-    } else if (cJSON_IsNull(json)) {
+    case cJSON_NULL:
         operand->type = NGX_HTTP_RETRY_CHAIN_OPERAND_NULL;
+        return NGX_OK;
 
-    } else if (cJSON_IsString(json)) {
+    case cJSON_String:
         operand->type = NGX_HTTP_RETRY_CHAIN_OPERAND_STRING;
+        return ngx_http_retry_chain_machine_copy(m, json->valuestring,
+                                                 &operand->text);
 
-        ngx_http_retry_chain_machine_copy(m, json->valuestring,
-                                          &operand->text);
-
-        return operand->text.data ? NGX_OK : NGX_ERROR;
-
-    } else {
+    default: /* cJSON_Array, cJSON_Object */
         operand->type = NGX_HTTP_RETRY_CHAIN_OPERAND_OBJECT;
+        return NGX_OK;
     }
-
-    return NGX_OK;
-}
-
-
-static ngx_uint_t
-ngx_http_retry_chain_machine_is(const ngx_http_retry_chain_json_path_t *path,
-    ngx_uint_t i, const char *name)
-{
-    return !path->keys[i].indexed
-           && ngx_strcmp(path->keys[i].name.data, name) == 0;
 }

@@ -5,8 +5,8 @@
 
 
 /*
- * What the files of the compiler share.  Functions return NGX_DECLINED after
- * an error of the machine, which has been reported, NGX_ERROR if there is no
+ * What the files of the compiler share.  A function that fails returns
+ * NGX_ERROR or NULL: it has reported an error of the machine, or there is no
  * memory.
  */
 
@@ -23,39 +23,38 @@
 #include "ngx_http_retry_chain_plan.h"
 
 
-#define NGX_HTTP_RETRY_CHAIN_NODE_PASS      0x01
-#define NGX_HTTP_RETRY_CHAIN_NODE_TASK      0x02
-#define NGX_HTTP_RETRY_CHAIN_NODE_CHOICE    0x04
-#define NGX_HTTP_RETRY_CHAIN_NODE_WAIT      0x08
-#define NGX_HTTP_RETRY_CHAIN_NODE_SUCCEED   0x10
-#define NGX_HTTP_RETRY_CHAIN_NODE_FAIL      0x20
+/* objects that have fields: states by their type, and others */
+
+#define NGX_HTTP_RETRY_CHAIN_NODE_PASS      0x0001
+#define NGX_HTTP_RETRY_CHAIN_NODE_TASK      0x0002
+#define NGX_HTTP_RETRY_CHAIN_NODE_CHOICE    0x0004
+#define NGX_HTTP_RETRY_CHAIN_NODE_WAIT      0x0008
+#define NGX_HTTP_RETRY_CHAIN_NODE_SUCCEED   0x0010
+#define NGX_HTTP_RETRY_CHAIN_NODE_FAIL      0x0020
+#define NGX_HTTP_RETRY_CHAIN_NODES          0x003f
+
+#define NGX_HTTP_RETRY_CHAIN_IN_MACHINE     0x0040
+#define NGX_HTTP_RETRY_CHAIN_IN_RETRY       0x0080
+#define NGX_HTTP_RETRY_CHAIN_IN_CATCH       0x0100
+#define NGX_HTTP_RETRY_CHAIN_IN_CHOICES     0x0200    /* in JSONata */
+#define NGX_HTTP_RETRY_CHAIN_IN_LAMBDA      0x0400    /* Parameters */
+#define NGX_HTTP_RETRY_CHAIN_IN_HTTP        0x0800
 
 /* the largest value of a field in seconds or of MaxAttempts */
 
 #define NGX_HTTP_RETRY_CHAIN_MACHINE_MAX    99999999
 
 
-/* a place in the machine; lives on the stack of those who look at it */
-
-typedef struct ngx_http_retry_chain_at_s  ngx_http_retry_chain_at_t;
-
-struct ngx_http_retry_chain_at_s {
-    const ngx_http_retry_chain_at_t    *up;
-    const char                         *name;      /* NULL: an index */
-    ngx_uint_t                          index;
-};
-
-
 /* what is known of the data that a state has as its input */
 
 typedef enum {
     NGX_HTTP_RETRY_CHAIN_TERM_INPUT = 0,           /* of the execution */
-    NGX_HTTP_RETRY_CHAIN_TERM_REPLY,               /* of the last Task */
-    NGX_HTTP_RETRY_CHAIN_TERM_ERROR,               /* that was caught */
     NGX_HTTP_RETRY_CHAIN_TERM_STALE,               /* of an earlier Task */
     NGX_HTTP_RETRY_CHAIN_TERM_UNKNOWN,
     NGX_HTTP_RETRY_CHAIN_TERM_CONFLICT,            /* differs by the way here */
     NGX_HTTP_RETRY_CHAIN_TERM_ABSENT,
+    NGX_HTTP_RETRY_CHAIN_TERM_REPLY,               /* of the last Task */
+    NGX_HTTP_RETRY_CHAIN_TERM_ERROR,               /* that was caught */
     NGX_HTTP_RETRY_CHAIN_TERM_CONSTANT,
     NGX_HTTP_RETRY_CHAIN_TERM_OBJECT
 } ngx_http_retry_chain_term_e;
@@ -86,13 +85,6 @@ struct ngx_http_retry_chain_term_s {
 };
 
 
-typedef struct {
-    ngx_http_retry_chain_rule_t         rule;
-    ngx_uint_t                          index;     /* in Retry */
-    ngx_uint_t                          asked;     /* MaxAttempts */
-} ngx_http_retry_chain_retrier_t;
-
-
 /* what a path or an expression may refer to */
 
 typedef struct {
@@ -104,13 +96,18 @@ typedef struct {
 } ngx_http_retry_chain_scope_t;
 
 
+typedef struct {
+    ngx_http_retry_chain_rule_t         rule;
+    cJSON                              *json;
+    ngx_uint_t                          asked;     /* MaxAttempts */
+} ngx_http_retry_chain_retrier_t;
+
+
 /* a state while it is compiled; links are indices of nodes, or END */
 
 typedef struct {
-    const char                         *name;
-    cJSON                              *json;
+    cJSON                              *json;      /* its string: the name */
     ngx_uint_t                          type;
-    ngx_http_retry_chain_at_t           at;
 
     ngx_uint_t                         *links;     /* Next or Default first */
     ngx_uint_t                          nlinks;
@@ -141,8 +138,6 @@ typedef struct {
     ngx_http_retry_chain_machine_result_t  *result;
 
     cJSON                              *json;
-    ngx_http_retry_chain_at_t           root;
-    ngx_http_retry_chain_at_t           states;
 
     ngx_http_retry_chain_node_t        *nodes;
     ngx_uint_t                          nnodes;
@@ -150,6 +145,14 @@ typedef struct {
 
     ngx_uint_t                         *order;     /* nodes, sorted */
     ngx_uint_t                          norder;
+
+    /* terms that have nothing but a type */
+
+    ngx_http_retry_chain_term_t         input;
+    ngx_http_retry_chain_term_t         stale;
+    ngx_http_retry_chain_term_t         unknown;
+    ngx_http_retry_chain_term_t         conflict;
+    ngx_http_retry_chain_term_t         absent;
 
     ngx_http_retry_chain_term_t        *function;  /* result of lambda:invoke */
 
@@ -161,51 +164,53 @@ typedef struct {
 
     unsigned                            jsonata:1;
     unsigned                            body:1;    /* some condition needs it */
-    unsigned                            failed:1;  /* no memory for a warning */
+    unsigned                            failed:1;  /* no memory for a message */
 } ngx_http_retry_chain_machine_t;
 
 
-/* machine.c */
+/*
+ * machine.c: messages about an item of the machine, or about a field of it,
+ * which may be missing, if "name" is not NULL
+ */
 
-void ngx_http_retry_chain_machine_at(ngx_http_retry_chain_at_t *at,
-    const ngx_http_retry_chain_at_t *up, const char *name, ngx_uint_t index);
-
-/* always NGX_DECLINED */
+/* always NGX_ERROR */
 ngx_int_t ngx_http_retry_chain_machine_error(ngx_http_retry_chain_machine_t *m,
-    const ngx_http_retry_chain_at_t *at, const char *fmt, ...);
+    cJSON *json, const char *name, const char *fmt, ...);
 void ngx_http_retry_chain_machine_warn(ngx_http_retry_chain_machine_t *m,
-    const ngx_http_retry_chain_at_t *at, const char *fmt, ...);
+    cJSON *json, const char *name, const char *fmt, ...);
 
-/* an error about the field of this name of what is at "up" */
-ngx_int_t ngx_http_retry_chain_machine_wrong(ngx_http_retry_chain_machine_t *m,
-    const ngx_http_retry_chain_at_t *up, const char *name, const char *reason);
+/* a text, or "absent" without the field; it must not be NULL */
+const char *ngx_http_retry_chain_machine_string(
+    ngx_http_retry_chain_machine_t *m, cJSON *json, const char *name,
+    const char *absent);
 
-/* fields; what is absent leaves the value as it was */
-
-cJSON *ngx_http_retry_chain_machine_get(cJSON *json, const char *name);
+/* without the field the value is left as it was */
 ngx_int_t ngx_http_retry_chain_machine_integer(
-    ngx_http_retry_chain_machine_t *m, const ngx_http_retry_chain_at_t *up,
-    cJSON *json, const char *name, ngx_uint_t min, ngx_uint_t max,
-    ngx_uint_t *value);
-ngx_int_t ngx_http_retry_chain_machine_string(
-    ngx_http_retry_chain_machine_t *m, const ngx_http_retry_chain_at_t *up,
-    cJSON *json, const char *name, const char **value);
+    ngx_http_retry_chain_machine_t *m, cJSON *json, const char *name,
+    ngx_uint_t min, ngx_uint_t max, ngx_uint_t *value);
+ngx_int_t ngx_http_retry_chain_machine_seconds(
+    ngx_http_retry_chain_machine_t *m, cJSON *json, const char *name,
+    ngx_uint_t min, ngx_uint_t max, ngx_msec_t *value);
 
-/* seconds as a time, clamped to what nginx can hold */
-ngx_msec_t ngx_http_retry_chain_machine_msec(ngx_http_retry_chain_machine_t *m,
-    const ngx_http_retry_chain_at_t *up, const char *name, ngx_uint_t seconds);
-
-/* a copy that lives as long as the plan, or NULL data */
-void ngx_http_retry_chain_machine_copy(ngx_http_retry_chain_machine_t *m,
+/* a copy that lives as long as the plan */
+ngx_int_t ngx_http_retry_chain_machine_copy(ngx_http_retry_chain_machine_t *m,
     const char *text, ngx_str_t *copy);
 
+ngx_uint_t ngx_http_retry_chain_machine_alnum(u_char ch);
 
-/* machine_check.c: what can be said of each state alone */
+
+/* machine_check.c: what can be said of each object alone */
 
 ngx_int_t ngx_http_retry_chain_machine_check_text(
     ngx_http_retry_chain_machine_t *m, ngx_str_t *text);
 ngx_int_t ngx_http_retry_chain_machine_check_states(
     ngx_http_retry_chain_machine_t *m);
+
+/* the fields of an object of this kind, one of NODE_* and IN_* */
+ngx_int_t ngx_http_retry_chain_machine_check_fields(
+    ngx_http_retry_chain_machine_t *m, cJSON *json, ngx_uint_t kind,
+    ngx_uint_t jsonata);
+
 
 /* machine_graph.c: transitions; sorts the states */
 
@@ -213,43 +218,12 @@ ngx_int_t ngx_http_retry_chain_machine_graph(
     ngx_http_retry_chain_machine_t *m);
 
 
-/* machine_task.c, machine_resource.c: what states say of themselves */
+/* machine_task.c, machine_resource.c: what a state does */
 
-ngx_int_t ngx_http_retry_chain_machine_task(ngx_http_retry_chain_machine_t *m,
+ngx_int_t ngx_http_retry_chain_machine_state(ngx_http_retry_chain_machine_t *m,
     ngx_http_retry_chain_node_t *node);
 ngx_int_t ngx_http_retry_chain_machine_resource(
     ngx_http_retry_chain_machine_t *m, ngx_http_retry_chain_node_t *node);
-ngx_int_t ngx_http_retry_chain_machine_wait(ngx_http_retry_chain_machine_t *m,
-    ngx_http_retry_chain_node_t *node);
-ngx_int_t ngx_http_retry_chain_machine_fail(ngx_http_retry_chain_machine_t *m,
-    ngx_http_retry_chain_node_t *node);
-
-
-/* machine_choice.c, machine_jsonata.c */
-
-ngx_int_t ngx_http_retry_chain_machine_choice(
-    ngx_http_retry_chain_machine_t *m, ngx_http_retry_chain_node_t *node,
-    ngx_http_retry_chain_term_t *input);
-
-/* an empty one, or NULL */
-ngx_http_retry_chain_condition_t *ngx_http_retry_chain_machine_condition(
-    ngx_http_retry_chain_machine_t *m, ngx_http_retry_chain_condition_e type);
-ngx_int_t ngx_http_retry_chain_machine_list_add(
-    ngx_http_retry_chain_machine_t *m, ngx_http_retry_chain_condition_t *list,
-    ngx_http_retry_chain_condition_t *cond);
-
-/* whether the text is "{% ... %}"; what is between */
-ngx_uint_t ngx_http_retry_chain_machine_expression(const char *text,
-    ngx_str_t *inner);
-
-/* the condition of what is between */
-ngx_int_t ngx_http_retry_chain_machine_jsonata(
-    ngx_http_retry_chain_machine_t *m, const ngx_http_retry_chain_at_t *at,
-    ngx_str_t *text, ngx_http_retry_chain_term_t *input,
-    ngx_http_retry_chain_condition_t **cond);
-
-/* what names in expressions consist of */
-ngx_uint_t ngx_http_retry_chain_machine_named(u_char ch);
 
 
 /* machine_flow.c: the data behind a state, handed on to those that follow */
@@ -257,60 +231,95 @@ ngx_uint_t ngx_http_retry_chain_machine_named(u_char ch);
 ngx_int_t ngx_http_retry_chain_machine_flow(ngx_http_retry_chain_machine_t *m,
     ngx_http_retry_chain_node_t *node);
 
-
-/* machine_template.c: Parameters, ResultSelector, Output */
-
-ngx_int_t ngx_http_retry_chain_machine_template(
-    ngx_http_retry_chain_machine_t *m, const ngx_http_retry_chain_at_t *at,
-    cJSON *json, ngx_http_retry_chain_scope_t *scope,
-    ngx_http_retry_chain_term_t **term);
-
-/* the term of a path at "pos", NGX_DECLINED, not reported, if it is none */
-ngx_int_t ngx_http_retry_chain_machine_reference(
-    ngx_http_retry_chain_machine_t *m, u_char **pos, u_char *last,
-    ngx_http_retry_chain_scope_t *scope, ngx_http_retry_chain_term_t **term);
-
-/* the path that a field is */
+/* the path that an item is */
 ngx_int_t ngx_http_retry_chain_machine_path(ngx_http_retry_chain_machine_t *m,
-    const ngx_http_retry_chain_at_t *at, cJSON *json,
-    ngx_http_retry_chain_json_path_t *path);
+    cJSON *json, ngx_http_retry_chain_json_path_t *path);
 
 
-/* machine_term.c; NULL if there is no memory */
+/* machine_term.c */
 
 ngx_http_retry_chain_term_t *ngx_http_retry_chain_machine_term(
     ngx_http_retry_chain_machine_t *m, ngx_http_retry_chain_term_e type);
+
+/* what is written in the machine; absent if it is NULL */
+ngx_http_retry_chain_term_t *ngx_http_retry_chain_machine_constant(
+    ngx_http_retry_chain_machine_t *m, cJSON *json);
+
+/* the object with one more field; NULL if one of them is NULL */
+ngx_http_retry_chain_term_t *ngx_http_retry_chain_machine_add(
+    ngx_http_retry_chain_machine_t *m, ngx_http_retry_chain_term_t *object,
+    const char *name, ngx_http_retry_chain_term_t *term);
+
+/* what the Task of this node has as its result */
 ngx_http_retry_chain_term_t *ngx_http_retry_chain_machine_result(
     ngx_http_retry_chain_machine_t *m, ngx_http_retry_chain_node_t *node);
 ngx_http_retry_chain_term_t *ngx_http_retry_chain_machine_lookup(
     ngx_http_retry_chain_machine_t *m, ngx_http_retry_chain_term_t *term,
-    ngx_http_retry_chain_json_path_t *path);
+    ngx_http_retry_chain_json_key_t *keys, ngx_uint_t nkeys);
 
-/* the object, or a new one, with a field if that has a name */
-ngx_http_retry_chain_term_t *ngx_http_retry_chain_machine_object(
-    ngx_http_retry_chain_machine_t *m, ngx_http_retry_chain_term_t *object,
-    const char *name, ngx_http_retry_chain_term_t *term);
+/* the base with the term at the end of a path of names */
 ngx_http_retry_chain_term_t *ngx_http_retry_chain_machine_overlay(
     ngx_http_retry_chain_machine_t *m, ngx_http_retry_chain_term_t *base,
-    ngx_http_retry_chain_json_path_t *path, ngx_http_retry_chain_term_t *term);
+    ngx_http_retry_chain_json_key_t *keys, ngx_uint_t nkeys,
+    ngx_http_retry_chain_term_t *term);
+
+/* what it is after another Task */
 ngx_http_retry_chain_term_t *ngx_http_retry_chain_machine_stale(
     ngx_http_retry_chain_machine_t *m, ngx_http_retry_chain_term_t *term);
+
+/* what is known of data that comes from either */
 ngx_http_retry_chain_term_t *ngx_http_retry_chain_machine_merge(
     ngx_http_retry_chain_machine_t *m, ngx_http_retry_chain_term_t *a,
     ngx_http_retry_chain_term_t *b);
+
+/* whether a part of it is the reply or the error */
 ngx_uint_t ngx_http_retry_chain_machine_has(ngx_http_retry_chain_machine_t *m,
     ngx_http_retry_chain_term_t *term);
+
+/* whether it has the reply, and no part of that has been replaced */
 ngx_uint_t ngx_http_retry_chain_machine_keeps(
     ngx_http_retry_chain_machine_t *m, ngx_http_retry_chain_term_t *term);
 
 
+/* machine_choice.c */
+
+ngx_int_t ngx_http_retry_chain_machine_choice(
+    ngx_http_retry_chain_machine_t *m, ngx_http_retry_chain_node_t *node,
+    ngx_http_retry_chain_term_t *input);
+
+/* a new one, the last of the list if there is one */
+ngx_http_retry_chain_condition_t *ngx_http_retry_chain_machine_condition(
+    ngx_http_retry_chain_machine_t *m, ngx_http_retry_chain_condition_t *list,
+    ngx_http_retry_chain_condition_e type);
+
+
 /* machine_operand.c */
 
-/* what a condition has to ask for; an error if the run does not know it */
+/* what a condition asks for; an error if the run does not know it */
 ngx_int_t ngx_http_retry_chain_machine_operand(
-    ngx_http_retry_chain_machine_t *m, const ngx_http_retry_chain_at_t *at,
+    ngx_http_retry_chain_machine_t *m, cJSON *json,
     ngx_http_retry_chain_term_t *term,
     ngx_http_retry_chain_operand_t *operand);
+ngx_int_t ngx_http_retry_chain_machine_value(ngx_http_retry_chain_machine_t *m,
+    cJSON *json, ngx_http_retry_chain_operand_t *operand);
+
+
+/* machine_jsonata.c */
+
+/* whether the text is "{% ... %}"; what is between */
+ngx_uint_t ngx_http_retry_chain_machine_expression(const char *text,
+    ngx_str_t *inner);
+
+/* what the expression is; unknown if it is more than a path */
+ngx_http_retry_chain_term_t *ngx_http_retry_chain_machine_evaluate(
+    ngx_http_retry_chain_machine_t *m, ngx_str_t *inner,
+    ngx_http_retry_chain_scope_t *scope);
+
+/* the condition that the expression is */
+ngx_int_t ngx_http_retry_chain_machine_jsonata(
+    ngx_http_retry_chain_machine_t *m, cJSON *json, ngx_str_t *inner,
+    ngx_http_retry_chain_term_t *input,
+    ngx_http_retry_chain_condition_t *cond);
 
 
 /* machine_plan.c: the plan of nodes that have been compiled */

@@ -4,9 +4,13 @@
  */
 
 
+/*
+ * The plan that the nodes make: what it may hold, and what it needs.
+ */
+
+
 #include <ngx_config.h>
 #include <ngx_core.h>
-#include "ngx_http_retry_chain_machine.h"
 #include "ngx_http_retry_chain_machine_parts.h"
 #include "ngx_http_retry_chain_policy.h"
 
@@ -22,7 +26,7 @@ static ngx_uint_t ngx_http_retry_chain_machine_attempts(
     ngx_http_retry_chain_node_t *node);
 static ngx_uint_t ngx_http_retry_chain_machine_sleep(
     ngx_http_retry_chain_node_t *node);
-static void ngx_http_retry_chain_machine_state(
+static void ngx_http_retry_chain_machine_fill(
     ngx_http_retry_chain_machine_t *m, ngx_http_retry_chain_node_t *node,
     ngx_http_retry_chain_state_t *state);
 static ngx_uint_t ngx_http_retry_chain_machine_follow(
@@ -34,7 +38,6 @@ static void ngx_http_retry_chain_machine_deadline(
 ngx_int_t
 ngx_http_retry_chain_machine_emit(ngx_http_retry_chain_machine_t *m)
 {
-    ngx_int_t                        rc;
     ngx_uint_t                       i, k, n, ntasks, nrules;
     ngx_http_retry_chain_node_t     *node;
     ngx_http_retry_chain_plan_t      plan;
@@ -42,14 +45,10 @@ ngx_http_retry_chain_machine_emit(ngx_http_retry_chain_machine_t *m)
     ngx_http_retry_chain_step_t     *step;
     ngx_http_retry_chain_retrier_t  *retrier;
 
-    rc = ngx_http_retry_chain_machine_count(m, &ntasks, &nrules);
-
-    if (rc == NGX_OK) {
-        rc = ngx_http_retry_chain_machine_limit(m);
-    }
-
-    if (rc != NGX_OK) {
-        return rc;
+    if (ngx_http_retry_chain_machine_count(m, &ntasks, &nrules) != NGX_OK
+        || ngx_http_retry_chain_machine_limit(m) != NGX_OK)
+    {
+        return NGX_ERROR;
     }
 
     plan = *m->plan;
@@ -97,7 +96,7 @@ ngx_http_retry_chain_machine_emit(ngx_http_retry_chain_machine_t *m)
             step++;
         }
 
-        ngx_http_retry_chain_machine_state(m, node, &plan.states[n++]);
+        ngx_http_retry_chain_machine_fill(m, node, &plan.states[n++]);
     }
 
     (void) ngx_http_retry_chain_machine_follow(m, m->start, &plan.wait);
@@ -153,10 +152,10 @@ ngx_http_retry_chain_machine_count(ngx_http_retry_chain_machine_t *m,
     }
 
     if (*ntasks > NGX_HTTP_RETRY_CHAIN_MAX_STEPS) {
-        return ngx_http_retry_chain_machine_error(m, &m->states,
-                                              "%ui Tasks, at most %d are "
-                                              "allowed", *ntasks,
-                                              NGX_HTTP_RETRY_CHAIN_MAX_STEPS);
+        return ngx_http_retry_chain_machine_error(m, m->json, "States",
+                                          "%ui Tasks, at most %d are allowed",
+                                          *ntasks,
+                                          NGX_HTTP_RETRY_CHAIN_MAX_STEPS);
     }
 
     return NGX_OK;
@@ -173,7 +172,6 @@ static ngx_int_t
 ngx_http_retry_chain_machine_limit(ngx_http_retry_chain_machine_t *m)
 {
     ngx_uint_t                       i, k, n, share, clamped;
-    ngx_http_retry_chain_at_t        retry, at;
     ngx_http_retry_chain_node_t     *node;
     ngx_http_retry_chain_retrier_t  *retrier;
 
@@ -208,7 +206,7 @@ ngx_http_retry_chain_machine_limit(ngx_http_retry_chain_machine_t *m)
         }
 
         if (!clamped || share == 1) {
-            return ngx_http_retry_chain_machine_error(m, &m->root,
+            return ngx_http_retry_chain_machine_error(m, m->json, NULL,
                                            "a run could make %ui attempts, at "
                                            "most %d are allowed", n,
                                            NGX_HTTP_RETRY_CHAIN_MAX_ATTEMPTS);
@@ -221,17 +219,13 @@ ngx_http_retry_chain_machine_limit(ngx_http_retry_chain_machine_t *m)
         node = &m->nodes[m->order[i]];
         retrier = node->retriers.elts;
 
-        ngx_http_retry_chain_machine_at(&retry, &node->at, "Retry", 0);
-
         for (k = 0; k < node->retriers.nelts; k++) {
 
             if (retrier[k].asked < NGX_HTTP_RETRY_CHAIN_MAX_ATTEMPTS) {
                 continue;
             }
 
-            ngx_http_retry_chain_machine_at(&at, &retry, NULL,
-                                            retrier[k].index);
-            ngx_http_retry_chain_machine_warn(m, &at,
+            ngx_http_retry_chain_machine_warn(m, retrier[k].json, NULL,
                                            "MaxAttempts %ui is reduced to "
                                            "%ui, a run makes at most %d "
                                            "attempts",
@@ -324,7 +318,7 @@ ngx_http_retry_chain_machine_sleep(ngx_http_retry_chain_node_t *node)
 
 
 static void
-ngx_http_retry_chain_machine_state(ngx_http_retry_chain_machine_t *m,
+ngx_http_retry_chain_machine_fill(ngx_http_retry_chain_machine_t *m,
     ngx_http_retry_chain_node_t *node, ngx_http_retry_chain_state_t *state)
 {
     ngx_uint_t  i, next;
@@ -405,7 +399,7 @@ ngx_http_retry_chain_machine_deadline(ngx_http_retry_chain_machine_t *m)
                                             NGX_MAX_INT_T_VALUE);
 
     if (plan->timeout && m->result->sleep >= plan->timeout) {
-        ngx_http_retry_chain_machine_warn(m, &m->root,
+        ngx_http_retry_chain_machine_warn(m, m->json, NULL,
                                      "a run could wait for %ui s in all, but "
                                      "ends after %M ms", seconds,
                                      plan->timeout);

@@ -4,220 +4,193 @@
  */
 
 
+/*
+ * The upstream of a Task: the function or the host that it names.
+ */
+
+
 #include <ngx_config.h>
 #include <ngx_core.h>
 #include "ngx_http_retry_chain_machine_parts.h"
 
 
+/* the longest FunctionName that Lambda takes */
+
 #define NGX_HTTP_RETRY_CHAIN_TARGET_LEN  140
 
 
+static ngx_int_t ngx_http_retry_chain_machine_lambda(
+    ngx_http_retry_chain_machine_t *m, ngx_http_retry_chain_node_t *node,
+    cJSON *args);
 static ngx_int_t ngx_http_retry_chain_machine_function(
     ngx_http_retry_chain_machine_t *m, ngx_http_retry_chain_node_t *node,
-    const ngx_http_retry_chain_at_t *at, cJSON *args);
-static ngx_int_t ngx_http_retry_chain_machine_function_name(
-    ngx_http_retry_chain_machine_t *m, ngx_http_retry_chain_node_t *node,
-    const ngx_http_retry_chain_at_t *at, const char *text);
+    cJSON *json, const char *name);
 static ngx_int_t ngx_http_retry_chain_machine_http(
     ngx_http_retry_chain_machine_t *m, ngx_http_retry_chain_node_t *node,
-    const ngx_http_retry_chain_at_t *at, cJSON *args);
+    cJSON *args);
 static ngx_int_t ngx_http_retry_chain_machine_connection(
     ngx_http_retry_chain_machine_t *m, ngx_http_retry_chain_node_t *node,
-    const ngx_http_retry_chain_at_t *up, cJSON *args, const char *name);
+    cJSON *args, const char *name);
 static ngx_int_t ngx_http_retry_chain_machine_endpoint(
     ngx_http_retry_chain_machine_t *m, ngx_http_retry_chain_node_t *node,
-    const ngx_http_retry_chain_at_t *up, cJSON *args);
-static ngx_int_t ngx_http_retry_chain_machine_args(
-    ngx_http_retry_chain_machine_t *m, ngx_http_retry_chain_node_t *node,
-    const ngx_http_retry_chain_at_t *at, cJSON *args, const char **names);
-static ngx_uint_t ngx_http_retry_chain_machine_whole(
-    ngx_http_retry_chain_node_t *node, cJSON *item);
+    cJSON *args);
 static ngx_int_t ngx_http_retry_chain_machine_target(
     ngx_http_retry_chain_machine_t *m, ngx_http_retry_chain_node_t *node,
-    const char *name, size_t len, const char *others);
-
-
-static const char  *ngx_http_retry_chain_function_args[] = {
-    "FunctionName", "Payload", "InvocationType", "ClientContext", "LogType",
-    "Qualifier", NULL
-};
-
-
-static const char  *ngx_http_retry_chain_http_args[] = {
-    "ApiEndpoint", "Method", "Authentication", "InvocationConfig", "Headers",
-    "QueryParameters", "RequestBody", "Transform", NULL
-};
+    const char *name, const char *ends, const char *others);
 
 
 ngx_int_t
 ngx_http_retry_chain_machine_resource(ngx_http_retry_chain_machine_t *m,
     ngx_http_retry_chain_node_t *node)
 {
-    size_t                      len;
-    cJSON                      *args;
-    ngx_int_t                   rc;
-    const char                 *text, *name;
-    ngx_http_retry_chain_at_t   at;
+    size_t       len;
+    cJSON       *json, *args;
+    const char  *text, *rest, *name;
 
-    text = NULL;
-
-    rc = ngx_http_retry_chain_machine_string(m, &node->at, node->json,
-                                             "Resource", &text);
-    if (rc != NGX_OK) {
-        return rc;
-    }
+    json = node->json;
+    text = ngx_http_retry_chain_machine_string(m, json, "Resource", NULL);
 
     if (text == NULL) {
-        return ngx_http_retry_chain_machine_wrong(m, &node->at, "Resource",
-                                                  "is missing");
+        return NGX_ERROR;
     }
 
     name = node->jsonata ? "Arguments" : "Parameters";
-    args = ngx_http_retry_chain_machine_get(node->json, name);
+    args = cJSON_GetObjectItemCaseSensitive(json, name);
 
     if (args && !cJSON_IsObject(args)) {
-        return ngx_http_retry_chain_machine_wrong(m, &node->at, name,
+        return ngx_http_retry_chain_machine_error(m, args, NULL,
                                                   "must be an object");
     }
 
-    ngx_http_retry_chain_machine_at(&at, &node->at, name, 0);
-
-    /* the name of the partition: aws, aws-cn, aws-us-gov */
-
     len = sizeof("arn:aws") - 1;
+    rest = "";
 
     if (ngx_strncmp(text, "arn:aws", len) == 0) {
 
-        while ((text[len] >= 'a' && text[len] <= 'z') || text[len] == '-') {
-            len++;
-        }
+        /* the rest of the partition: aws, aws-cn, aws-us-gov */
 
-        if (ngx_strcmp(&text[len], ":states:::lambda:invoke") == 0) {
-            return ngx_http_retry_chain_machine_function(m, node, &at, args);
-        }
+        rest = text + len;
 
-        if (ngx_strcmp(&text[len], ":states:::http:invoke") == 0) {
-            return ngx_http_retry_chain_machine_http(m, node, &at, args);
-        }
-
-        if (ngx_strncmp(&text[len], ":lambda:", 8) == 0
-            && ngx_strstr(text, ":function:"))
-        {
-            if (args) {
-                ngx_http_retry_chain_machine_warn(m, &at,
-                                              "has no effect, a step gets the "
-                                              "client's own request");
-            }
-
-            ngx_http_retry_chain_machine_at(&at, &node->at, "Resource", 0);
-
-            node->direct = 1;
-
-            return ngx_http_retry_chain_machine_function_name(m, node, &at,
-                                                              text);
-        }
-
-        if (ngx_strstr(text, ".waitForTaskToken")
-            || ngx_strstr(text, ".sync"))
-        {
-            return ngx_http_retry_chain_machine_wrong(m, &node->at, "Resource",
-                                                "is not supported, the result "
-                                                "of a step is its reply");
+        while ((*rest >= 'a' && *rest <= 'z') || *rest == '-') {
+            rest++;
         }
     }
 
-    return ngx_http_retry_chain_machine_wrong(m, &node->at, "Resource",
-                                        "is not supported, a step is "
-                                        "lambda:invoke, http:invoke or a "
-                                        "function");
+    if (ngx_strcmp(rest, ":states:::lambda:invoke") == 0
+        || ngx_strcmp(rest, ":states:::http:invoke") == 0)
+    {
+        node->state.http = ngx_strcmp(rest, ":states:::http:invoke") == 0;
+
+        if (args == NULL) {
+            return ngx_http_retry_chain_machine_error(m, json, name,
+                                                      "is missing");
+        }
+
+        if (ngx_http_retry_chain_machine_check_fields(m, args,
+                                          node->state.http
+                                          ? NGX_HTTP_RETRY_CHAIN_IN_HTTP
+                                          : NGX_HTTP_RETRY_CHAIN_IN_LAMBDA,
+                                          node->jsonata)
+            != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+
+        return node->state.http
+               ? ngx_http_retry_chain_machine_http(m, node, args)
+               : ngx_http_retry_chain_machine_lambda(m, node, args);
+    }
+
+    if (ngx_strncmp(rest, ":lambda:", sizeof(":lambda:") - 1) == 0
+        && ngx_strstr(rest, ":function:"))
+    {
+        if (args) {
+            ngx_http_retry_chain_machine_warn(m, args, NULL,
+                                              "has no effect, a step gets the "
+                                              "client's own request");
+        }
+
+        node->direct = 1;
+
+        return ngx_http_retry_chain_machine_function(m, node, json, "Resource");
+    }
+
+    if (ngx_strstr(rest, ".waitForTaskToken") || ngx_strstr(rest, ".sync")) {
+        return ngx_http_retry_chain_machine_error(m, json, "Resource",
+                                                  "is not supported, the "
+                                                  "result of a step is its "
+                                                  "reply");
+    }
+
+    return ngx_http_retry_chain_machine_error(m, json, "Resource",
+                                              "is not supported, a step is "
+                                              "lambda:invoke, http:invoke or "
+                                              "a function");
 }
 
 
 static ngx_int_t
-ngx_http_retry_chain_machine_function(ngx_http_retry_chain_machine_t *m,
-    ngx_http_retry_chain_node_t *node, const ngx_http_retry_chain_at_t *at,
-    cJSON *args)
+ngx_http_retry_chain_machine_lambda(ngx_http_retry_chain_machine_t *m,
+    ngx_http_retry_chain_node_t *node, cJSON *args)
 {
-    cJSON                      *type;
-    ngx_int_t                   rc;
-    const char                 *text;
-    ngx_http_retry_chain_at_t   place;
+    cJSON  *type;
 
-    if (args == NULL) {
-        return ngx_http_retry_chain_machine_error(m, at, "is missing");
+    if (cJSON_GetObjectItemCaseSensitive(args, "FunctionName.$")) {
+        return ngx_http_retry_chain_machine_error(m, args, "FunctionName.$",
+                                                  "must be the name of a "
+                                                  "function, which names an "
+                                                  "upstream");
     }
 
-    rc = ngx_http_retry_chain_machine_args(m, node, at, args,
-                                           ngx_http_retry_chain_function_args);
-    if (rc != NGX_OK) {
-        return rc;
-    }
-
-    if (ngx_http_retry_chain_machine_get(args, "FunctionName.$")) {
-        return ngx_http_retry_chain_machine_wrong(m, at, "FunctionName.$",
-                                            "must be the name of a function, "
-                                            "which names an upstream");
-    }
-
-    type = ngx_http_retry_chain_machine_get(args, "InvocationType");
+    type = cJSON_GetObjectItemCaseSensitive(args, "InvocationType");
 
     if (type && (!cJSON_IsString(type)
                  || ngx_strcmp(type->valuestring, "RequestResponse") != 0))
     {
-        return ngx_http_retry_chain_machine_wrong(m, at, "InvocationType",
-                                            "must be \"RequestResponse\", a "
-                                            "step waits for its reply");
+        return ngx_http_retry_chain_machine_error(m, type, NULL,
+                                                  "must be "
+                                                  "\"RequestResponse\", a "
+                                                  "step waits for its reply");
     }
 
-    text = NULL;
-
-    rc = ngx_http_retry_chain_machine_string(m, at, args, "FunctionName",
-                                             &text);
-    if (rc != NGX_OK) {
-        return rc;
-    }
-
-    ngx_http_retry_chain_machine_at(&place, at, "FunctionName", 0);
-
-    if (text == NULL) {
-        return ngx_http_retry_chain_machine_error(m, &place, "is missing");
-    }
-
-    return ngx_http_retry_chain_machine_function_name(m, node, &place, text);
+    return ngx_http_retry_chain_machine_function(m, node, args, "FunctionName");
 }
 
 
 /* NAME[:qualifier], or the same at the end of an ARN that may be masked */
 
 static ngx_int_t
-ngx_http_retry_chain_machine_function_name(ngx_http_retry_chain_machine_t *m,
-    ngx_http_retry_chain_node_t *node, const ngx_http_retry_chain_at_t *at,
-    const char *text)
+ngx_http_retry_chain_machine_function(ngx_http_retry_chain_machine_t *m,
+    ngx_http_retry_chain_node_t *node, cJSON *json, const char *name)
 {
-    size_t       len;
     ngx_int_t    rc;
-    const char  *name, *qualifier;
+    const char  *text, *arn, *qualifier;
 
-    name = ngx_strstr(text, ":function:");
-    name = name ? name + sizeof(":function:") - 1 : text;
+    text = ngx_http_retry_chain_machine_string(m, json, name, NULL);
 
-    len = 0;
-
-    while (name[len] && name[len] != ':') {
-        len++;
+    if (text == NULL) {
+        return NGX_ERROR;
     }
 
-    qualifier = name[len] ? &name[len + 1] : "$LATEST";
+    arn = ngx_strstr(text, ":function:");
 
-    if (*qualifier && ngx_strchr(qualifier, ':') == NULL) {
-        rc = ngx_http_retry_chain_machine_target(m, node, name, len, "-_");
+    if (arn) {
+        text = arn + sizeof(":function:") - 1;
+    }
+
+    qualifier = ngx_strchr(text, ':');
+
+    if (qualifier == NULL
+        || (qualifier[1] && ngx_strchr(&qualifier[1], ':') == NULL))
+    {
+        rc = ngx_http_retry_chain_machine_target(m, node, text, ":", "-_");
 
         if (rc != NGX_DECLINED) {
             return rc;
         }
     }
 
-    return ngx_http_retry_chain_machine_error(m, at,
+    return ngx_http_retry_chain_machine_error(m, json, name,
                                               "is neither the name nor the ARN "
                                               "of a function");
 }
@@ -225,33 +198,20 @@ ngx_http_retry_chain_machine_function_name(ngx_http_retry_chain_machine_t *m,
 
 static ngx_int_t
 ngx_http_retry_chain_machine_http(ngx_http_retry_chain_machine_t *m,
-    ngx_http_retry_chain_node_t *node, const ngx_http_retry_chain_at_t *at,
-    cJSON *args)
+    ngx_http_retry_chain_node_t *node, cJSON *args)
 {
     ngx_int_t  rc;
 
-    node->state.http = 1;
-
-    if (args == NULL) {
-        return ngx_http_retry_chain_machine_error(m, at, "is missing");
-    }
-
-    rc = ngx_http_retry_chain_machine_args(m, node, at, args,
-                                           ngx_http_retry_chain_http_args);
-    if (rc != NGX_OK) {
-        return rc;
-    }
-
-    rc = ngx_http_retry_chain_machine_connection(m, node, at, args,
+    rc = ngx_http_retry_chain_machine_connection(m, node, args,
                                                  "Authentication");
 
     if (rc == NGX_OK && node->target.len == 0) {
-        rc = ngx_http_retry_chain_machine_connection(m, node, at, args,
+        rc = ngx_http_retry_chain_machine_connection(m, node, args,
                                                      "InvocationConfig");
     }
 
     if (rc == NGX_OK && node->target.len == 0) {
-        rc = ngx_http_retry_chain_machine_endpoint(m, node, at, args);
+        rc = ngx_http_retry_chain_machine_endpoint(m, node, args);
     }
 
     return rc;
@@ -262,79 +222,68 @@ ngx_http_retry_chain_machine_http(ngx_http_retry_chain_machine_t *m,
 
 static ngx_int_t
 ngx_http_retry_chain_machine_connection(ngx_http_retry_chain_machine_t *m,
-    ngx_http_retry_chain_node_t *node, const ngx_http_retry_chain_at_t *up,
-    cJSON *args, const char *name)
+    ngx_http_retry_chain_node_t *node, cJSON *args, const char *name)
 {
-    size_t                      len;
-    cJSON                      *json;
-    ngx_int_t                   rc;
-    const char                 *text;
-    ngx_http_retry_chain_at_t   at;
+    cJSON       *json;
+    ngx_int_t    rc;
+    const char  *text;
 
-    json = ngx_http_retry_chain_machine_get(args, name);
+    json = cJSON_GetObjectItemCaseSensitive(args, name);
 
     if (json == NULL) {
         return NGX_OK;
     }
 
-    ngx_http_retry_chain_machine_at(&at, up, name, 0);
-
     if (!cJSON_IsObject(json)) {
-        return ngx_http_retry_chain_machine_error(m, &at, "must be an object");
+        return ngx_http_retry_chain_machine_error(m, json, NULL,
+                                                  "must be an object");
     }
 
-    text = NULL;
+    if (cJSON_GetObjectItemCaseSensitive(json, "ConnectionArn") == NULL) {
+        return NGX_OK;
+    }
 
-    rc = ngx_http_retry_chain_machine_string(m, &at, json, "ConnectionArn",
-                                             &text);
-    if (rc != NGX_OK || text == NULL) {
-        return rc;
+    text = ngx_http_retry_chain_machine_string(m, json, "ConnectionArn", NULL);
+
+    if (text == NULL) {
+        return NGX_ERROR;
     }
 
     text = ngx_strstr(text, ":connection/");
 
     if (text) {
         text += sizeof(":connection/") - 1;
-        len = 0;
 
-        while (text[len] && text[len] != '/') {
-            len++;
-        }
-
-        rc = ngx_http_retry_chain_machine_target(m, node, text, len, "-_.");
+        rc = ngx_http_retry_chain_machine_target(m, node, text, "/", "-_.");
 
         if (rc != NGX_DECLINED) {
             return rc;
         }
     }
 
-    return ngx_http_retry_chain_machine_wrong(m, &at, "ConnectionArn",
+    return ngx_http_retry_chain_machine_error(m, json, "ConnectionArn",
                                               "is not the ARN of a connection");
 }
 
 
 static ngx_int_t
 ngx_http_retry_chain_machine_endpoint(ngx_http_retry_chain_machine_t *m,
-    ngx_http_retry_chain_node_t *node, const ngx_http_retry_chain_at_t *up,
-    cJSON *args)
+    ngx_http_retry_chain_node_t *node, cJSON *args)
 {
-    size_t       len;
     ngx_int_t    rc;
     const char  *text;
 
-    text = NULL;
-
-    rc = ngx_http_retry_chain_machine_string(m, up, args, "ApiEndpoint",
-                                             &text);
-    if (rc != NGX_OK) {
-        return rc;
+    if (cJSON_GetObjectItemCaseSensitive(args, "ApiEndpoint") == NULL) {
+        return ngx_http_retry_chain_machine_error(m, args, NULL,
+                                                  "must have a ConnectionArn "
+                                                  "or an ApiEndpoint, which "
+                                                  "names an upstream");
     }
 
+    text = ngx_http_retry_chain_machine_string(m, args, "ApiEndpoint", NULL);
+
     if (text == NULL) {
-        return ngx_http_retry_chain_machine_error(m, up,
-                                            "must have a ConnectionArn or an "
-                                            "ApiEndpoint, which names an "
-                                            "upstream");
+        return NGX_ERROR;
     }
 
     if (ngx_strncmp(text, "https://", 8) == 0) {
@@ -344,123 +293,40 @@ ngx_http_retry_chain_machine_endpoint(ngx_http_retry_chain_machine_t *m,
         text += 7;
     }
 
-    len = 0;
-
-    while (text[len] && text[len] != '/' && text[len] != '?') {
-        len++;
-    }
-
-    rc = ngx_http_retry_chain_machine_target(m, node, text, len, "-.:");
+    rc = ngx_http_retry_chain_machine_target(m, node, text, "/?", "-.:");
 
     if (rc != NGX_DECLINED) {
         return rc;
     }
 
-    return ngx_http_retry_chain_machine_wrong(m, up, "ApiEndpoint",
+    return ngx_http_retry_chain_machine_error(m, args, "ApiEndpoint",
                                               "is not a URL with a host");
 }
 
 
-/* what would make another request is told to have no effect */
-
-static ngx_int_t
-ngx_http_retry_chain_machine_args(ngx_http_retry_chain_machine_t *m,
-    ngx_http_retry_chain_node_t *node, const ngx_http_retry_chain_at_t *at,
-    cJSON *args, const char **names)
-{
-    size_t                      len;
-    cJSON                      *item;
-    ngx_uint_t                  i;
-    ngx_http_retry_chain_at_t   place;
-
-    for (item = args->child; item; item = item->next) {
-
-        len = ngx_strlen(item->string);
-
-        if (!node->jsonata && len > 2
-            && ngx_strcmp(&item->string[len - 2], ".$") == 0)
-        {
-            len -= 2;
-        }
-
-        for (i = 0; names[i]; i++) {
-            if (ngx_strlen(names[i]) == len
-                && ngx_strncmp(names[i], item->string, len) == 0)
-            {
-                break;
-            }
-        }
-
-        ngx_http_retry_chain_machine_at(&place, at, item->string, 0);
-
-        if (names[i] == NULL) {
-            return ngx_http_retry_chain_machine_error(m, &place,
-                                                      "unknown field");
-        }
-
-        if (i == 0 || ngx_strncmp(item->string, "Authentication", len) == 0
-            || ngx_strncmp(item->string, "InvocationType", len) == 0
-            || ngx_strncmp(item->string, "InvocationConfig", len) == 0
-            || (ngx_strncmp(item->string, "Payload", len) == 0
-                && ngx_http_retry_chain_machine_whole(node, item)))
-        {
-            continue;
-        }
-
-        ngx_http_retry_chain_machine_warn(m, &place,
-                                          "has no effect, a step gets the "
-                                          "client's own request");
-    }
-
-    return NGX_OK;
-}
-
-
-/* a Payload that is all of the input */
-
-static ngx_uint_t
-ngx_http_retry_chain_machine_whole(ngx_http_retry_chain_node_t *node,
-    cJSON *item)
-{
-    ngx_str_t  inner;
-
-    if (!cJSON_IsString(item)) {
-        return 0;
-    }
-
-    if (!node->jsonata) {
-        return ngx_strcmp(item->string, "Payload.$") == 0
-               && ngx_strcmp(item->valuestring, "$") == 0;
-    }
-
-    return ngx_http_retry_chain_machine_expression(item->valuestring, &inner)
-           && inner.len == sizeof("$states.input") - 1
-           && ngx_strncmp(inner.data, "$states.input", inner.len) == 0;
-}
-
-
-/* letters, digits and "others"; NGX_DECLINED if there is another character */
+/*
+ * Letters, digits and "others" up to one of "ends"; NGX_DECLINED, without an
+ * error, if there is another character.
+ */
 
 static ngx_int_t
 ngx_http_retry_chain_machine_target(ngx_http_retry_chain_machine_t *m,
-    ngx_http_retry_chain_node_t *node, const char *name, size_t len,
+    ngx_http_retry_chain_node_t *node, const char *name, const char *ends,
     const char *others)
 {
-    char    ch;
-    size_t  i;
+    size_t  len;
 
-    if (len == 0 || len > NGX_HTTP_RETRY_CHAIN_TARGET_LEN) {
-        return NGX_DECLINED;
-    }
+    for (len = 0; name[len] && !ngx_strchr(ends, name[len]); len++) {
 
-    for (i = 0; i < len; i++) {
-        ch = name[i];
-
-        if (!((ch >= 'a' && ch <= 'z') || (ch >= 'A' && ch <= 'Z')
-              || (ch >= '0' && ch <= '9') || ngx_strchr(others, ch)))
+        if (!ngx_http_retry_chain_machine_alnum(name[len])
+            && !ngx_strchr(others, name[len]))
         {
             return NGX_DECLINED;
         }
+    }
+
+    if (len == 0 || len > NGX_HTTP_RETRY_CHAIN_TARGET_LEN) {
+        return NGX_DECLINED;
     }
 
     node->target.data = ngx_pnalloc(m->pool, len + 1);

@@ -4,6 +4,12 @@
  */
 
 
+/*
+ * What a state does: the timeout, Retry and Catch of a Task, the time of a
+ * Wait, the texts of a Fail.
+ */
+
+
 #include <ngx_config.h>
 #include <ngx_core.h>
 #include "ngx_http_retry_chain_machine_parts.h"
@@ -11,6 +17,10 @@
 
 
 #define NGX_HTTP_RETRY_CHAIN_MAX_RATE  1000000    /* 1000.0 */
+
+/* MaxDelaySeconds, a year of 366 days, as in the States Language */
+
+#define NGX_HTTP_RETRY_CHAIN_MAX_DELAY  (366 * 24 * 60 * 60)
 
 #define NGX_HTTP_RETRY_CHAIN_OF_BOTH   0x03
 #define NGX_HTTP_RETRY_CHAIN_OF_CALL   0x01       /* of a function */
@@ -21,33 +31,30 @@
      |NGX_HTTP_RETRY_CHAIN_INVALID_HEADER)
 
 
-static ngx_int_t ngx_http_retry_chain_machine_timeouts(
+static ngx_int_t ngx_http_retry_chain_machine_task(
     ngx_http_retry_chain_machine_t *m, ngx_http_retry_chain_node_t *node);
 static ngx_int_t ngx_http_retry_chain_machine_retry(
     ngx_http_retry_chain_machine_t *m, ngx_http_retry_chain_node_t *node);
 static ngx_int_t ngx_http_retry_chain_machine_retrier(
     ngx_http_retry_chain_machine_t *m, ngx_http_retry_chain_node_t *node,
-    const ngx_http_retry_chain_at_t *at, cJSON *json,
     ngx_http_retry_chain_retrier_t *retrier);
 static ngx_int_t ngx_http_retry_chain_machine_rate(
-    ngx_http_retry_chain_machine_t *m, const ngx_http_retry_chain_at_t *up,
-    cJSON *json, ngx_uint_t *rate);
+    ngx_http_retry_chain_machine_t *m, cJSON *json, ngx_uint_t *rate);
 static ngx_int_t ngx_http_retry_chain_machine_jitter(
-    ngx_http_retry_chain_machine_t *m, const ngx_http_retry_chain_at_t *up,
-    cJSON *json, ngx_http_retry_chain_rule_t *rule);
+    ngx_http_retry_chain_machine_t *m, cJSON *json,
+    ngx_http_retry_chain_jitter_e *jitter);
 static ngx_int_t ngx_http_retry_chain_machine_catch(
     ngx_http_retry_chain_machine_t *m, ngx_http_retry_chain_node_t *node);
-static ngx_int_t ngx_http_retry_chain_machine_fields(
-    ngx_http_retry_chain_machine_t *m, const ngx_http_retry_chain_at_t *up,
-    cJSON *json, const char **names);
 static ngx_int_t ngx_http_retry_chain_machine_errors(
     ngx_http_retry_chain_machine_t *m, ngx_http_retry_chain_node_t *node,
-    const ngx_http_retry_chain_at_t *up, cJSON *json,
-    ngx_http_retry_chain_catch_t *match);
-static ngx_int_t ngx_http_retry_chain_machine_error_name(
+    cJSON *json, ngx_http_retry_chain_catch_t *match);
+static void ngx_http_retry_chain_machine_error_name(
     ngx_http_retry_chain_machine_t *m, ngx_http_retry_chain_node_t *node,
-    const ngx_http_retry_chain_at_t *at, const char *name,
-    ngx_http_retry_chain_catch_t *match);
+    cJSON *json, ngx_http_retry_chain_catch_t *match);
+static ngx_int_t ngx_http_retry_chain_machine_wait(
+    ngx_http_retry_chain_machine_t *m, ngx_http_retry_chain_node_t *node);
+static ngx_int_t ngx_http_retry_chain_machine_fail(
+    ngx_http_retry_chain_machine_t *m, ngx_http_retry_chain_node_t *node);
 
 
 static struct {
@@ -83,78 +90,63 @@ static struct {
 };
 
 
-static const char  *ngx_http_retry_chain_retry_fields[] = {
-    "ErrorEquals", "IntervalSeconds", "MaxAttempts", "BackoffRate",
-    "MaxDelaySeconds", "JitterStrategy", "Comment", NULL
-};
-
-
-static const char  *ngx_http_retry_chain_catch_fields[] = {
-    "ErrorEquals", "Next", "ResultPath", "Comment", "Assign", "Output", NULL
-};
-
-
 ngx_int_t
-ngx_http_retry_chain_machine_task(ngx_http_retry_chain_machine_t *m,
+ngx_http_retry_chain_machine_state(ngx_http_retry_chain_machine_t *m,
     ngx_http_retry_chain_node_t *node)
 {
-    ngx_int_t  rc;
+    switch (node->type) {
 
-    rc = ngx_http_retry_chain_machine_resource(m, node);
+    case NGX_HTTP_RETRY_CHAIN_NODE_TASK:
+        return ngx_http_retry_chain_machine_task(m, node);
 
-    if (rc == NGX_OK) {
-        rc = ngx_http_retry_chain_machine_timeouts(m, node);
+    case NGX_HTTP_RETRY_CHAIN_NODE_WAIT:
+        return ngx_http_retry_chain_machine_wait(m, node);
+
+    case NGX_HTTP_RETRY_CHAIN_NODE_FAIL:
+        return ngx_http_retry_chain_machine_fail(m, node);
+
+    default:
+        return NGX_OK;
     }
-
-    if (rc == NGX_OK) {
-        rc = ngx_http_retry_chain_machine_retry(m, node);
-    }
-
-    if (rc == NGX_OK) {
-        rc = ngx_http_retry_chain_machine_catch(m, node);
-    }
-
-    return rc;
 }
 
 
 static ngx_int_t
-ngx_http_retry_chain_machine_timeouts(ngx_http_retry_chain_machine_t *m,
+ngx_http_retry_chain_machine_task(ngx_http_retry_chain_machine_t *m,
     ngx_http_retry_chain_node_t *node)
 {
-    ngx_int_t   rc;
-    ngx_uint_t  seconds, heartbeat;
+    cJSON       *json, *timeout;
+    ngx_uint_t   heartbeat;
 
-    seconds = 0;
+    json = node->json;
     heartbeat = 0;
 
-    rc = ngx_http_retry_chain_machine_integer(m, &node->at, node->json,
-                                              "TimeoutSeconds", 1,
-                                              NGX_HTTP_RETRY_CHAIN_MACHINE_MAX,
-                                              &seconds);
-    if (rc != NGX_OK) {
-        return rc;
+    if (ngx_http_retry_chain_machine_resource(m, node) != NGX_OK
+        || ngx_http_retry_chain_machine_seconds(m, json, "TimeoutSeconds", 1,
+                                           NGX_HTTP_RETRY_CHAIN_MACHINE_MAX,
+                                           &node->timeout)
+           != NGX_OK
+        || ngx_http_retry_chain_machine_integer(m, json, "HeartbeatSeconds", 1,
+                                           NGX_HTTP_RETRY_CHAIN_MACHINE_MAX,
+                                           &heartbeat)
+           != NGX_OK)
+    {
+        return NGX_ERROR;
     }
 
-    rc = ngx_http_retry_chain_machine_integer(m, &node->at, node->json,
-                                              "HeartbeatSeconds", 1,
-                                              NGX_HTTP_RETRY_CHAIN_MACHINE_MAX,
-                                              &heartbeat);
-    if (rc != NGX_OK) {
-        return rc;
-    }
+    timeout = cJSON_GetObjectItemCaseSensitive(json, "TimeoutSeconds");
 
-    if (seconds && heartbeat >= seconds) {
-        return ngx_http_retry_chain_machine_wrong(m, &node->at,
-                                                  "HeartbeatSeconds",
+    if (timeout && (double) heartbeat >= timeout->valuedouble) {
+        return ngx_http_retry_chain_machine_error(m, json, "HeartbeatSeconds",
                                                   "must be smaller than "
                                                   "TimeoutSeconds");
     }
 
-    node->timeout = ngx_http_retry_chain_machine_msec(m, &node->at,
-                                                      "TimeoutSeconds",
-                                                      seconds);
-    return NGX_OK;
+    if (ngx_http_retry_chain_machine_retry(m, node) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    return ngx_http_retry_chain_machine_catch(m, node);
 }
 
 
@@ -163,25 +155,21 @@ ngx_http_retry_chain_machine_retry(ngx_http_retry_chain_machine_t *m,
     ngx_http_retry_chain_node_t *node)
 {
     cJSON                           *list, *item;
-    ngx_int_t                        rc;
-    ngx_uint_t                       i;
-    ngx_http_retry_chain_at_t        at, place;
     ngx_http_retry_chain_retrier_t   retrier, *added;
 
-    list = ngx_http_retry_chain_machine_get(node->json, "Retry");
+    list = cJSON_GetObjectItemCaseSensitive(node->json, "Retry");
 
     if (list == NULL) {
         return NGX_OK;
     }
 
-    ngx_http_retry_chain_machine_at(&at, &node->at, "Retry", 0);
-
     if (!cJSON_IsArray(list)) {
-        return ngx_http_retry_chain_machine_error(m, &at, "must be an array");
+        return ngx_http_retry_chain_machine_error(m, list, NULL,
+                                                  "must be an array");
     }
 
     if (cJSON_GetArraySize(list) > NGX_HTTP_RETRY_CHAIN_MAX_RULES) {
-        return ngx_http_retry_chain_machine_error(m, &at,
+        return ngx_http_retry_chain_machine_error(m, list, NULL,
                                               "at most %d retriers are allowed",
                                               NGX_HTTP_RETRY_CHAIN_MAX_RULES);
     }
@@ -193,19 +181,14 @@ ngx_http_retry_chain_machine_retry(ngx_http_retry_chain_machine_t *m,
         return NGX_ERROR;
     }
 
-    i = 0;
-
     for (item = list->child; item; item = item->next) {
 
-        ngx_http_retry_chain_machine_at(&place, &at, NULL, i);
         ngx_memzero(&retrier, sizeof(ngx_http_retry_chain_retrier_t));
 
-        retrier.index = i++;
+        retrier.json = item;
 
-        rc = ngx_http_retry_chain_machine_retrier(m, node, &place, item,
-                                                  &retrier);
-        if (rc != NGX_OK) {
-            return rc;
+        if (ngx_http_retry_chain_machine_retrier(m, node, &retrier) != NGX_OK) {
+            return NGX_ERROR;
         }
 
         /* one that can never match is not needed */
@@ -228,80 +211,64 @@ ngx_http_retry_chain_machine_retry(ngx_http_retry_chain_machine_t *m,
 
 static ngx_int_t
 ngx_http_retry_chain_machine_retrier(ngx_http_retry_chain_machine_t *m,
-    ngx_http_retry_chain_node_t *node, const ngx_http_retry_chain_at_t *at,
-    cJSON *json, ngx_http_retry_chain_retrier_t *retrier)
+    ngx_http_retry_chain_node_t *node, ngx_http_retry_chain_retrier_t *retrier)
 {
-    ngx_int_t                      rc;
-    ngx_uint_t                     interval, max;
+    cJSON                         *json;
+    ngx_uint_t                     last;
     ngx_http_retry_chain_rule_t   *rule;
     ngx_http_retry_chain_catch_t   match;
 
+    json = retrier->json;
     rule = &retrier->rule;
 
-    interval = 1;
-    max = 0;
+    /* the defaults of the States Language */
+
     retrier->asked = 3;
+    rule->interval = 1000;
     rule->rate = 2000;
+    rule->max = NGX_HTTP_RETRY_CHAIN_MAX_TIME;
+
     ngx_memzero(&match, sizeof(ngx_http_retry_chain_catch_t));
 
-    rc = ngx_http_retry_chain_machine_fields(m, at, json,
-                                           ngx_http_retry_chain_retry_fields);
-    if (rc == NGX_OK) {
-        rc = ngx_http_retry_chain_machine_errors(m, node, at, json, &match);
-    }
-
-    if (rc == NGX_OK) {
-        rc = ngx_http_retry_chain_machine_integer(m, at, json,
-                                              "IntervalSeconds", 1,
+    if (ngx_http_retry_chain_machine_check_fields(m, json,
+                                                 NGX_HTTP_RETRY_CHAIN_IN_RETRY,
+                                                 node->jsonata)
+        != NGX_OK
+        || ngx_http_retry_chain_machine_errors(m, node, json, &match) != NGX_OK
+        || ngx_http_retry_chain_machine_seconds(m, json, "IntervalSeconds", 1,
                                               NGX_HTTP_RETRY_CHAIN_MACHINE_MAX,
-                                              &interval);
-    }
-
-    if (rc == NGX_OK) {
-        rc = ngx_http_retry_chain_machine_integer(m, at, json,
-                                              "MaxAttempts", 0,
+                                              &rule->interval)
+           != NGX_OK
+        || ngx_http_retry_chain_machine_integer(m, json, "MaxAttempts", 0,
                                               NGX_HTTP_RETRY_CHAIN_MACHINE_MAX,
-                                              &retrier->asked);
-    }
-
-    if (rc == NGX_OK) {
-        rc = ngx_http_retry_chain_machine_integer(m, at, json,
-                                                  "MaxDelaySeconds", 1,
-                                                  31622400, &max);
-    }
-
-    if (rc == NGX_OK) {
-        rc = ngx_http_retry_chain_machine_rate(m, at, json, &rule->rate);
-    }
-
-    if (rc == NGX_OK) {
-        rc = ngx_http_retry_chain_machine_jitter(m, at, json, rule);
-    }
-
-    if (rc != NGX_OK) {
-        return rc;
+                                              &retrier->asked)
+           != NGX_OK
+        || ngx_http_retry_chain_machine_seconds(m, json, "MaxDelaySeconds", 1,
+                                              NGX_HTTP_RETRY_CHAIN_MAX_DELAY,
+                                              &rule->max)
+           != NGX_OK
+        || ngx_http_retry_chain_machine_rate(m, json, &rule->rate) != NGX_OK
+        || ngx_http_retry_chain_machine_jitter(m, json, &rule->jitter)
+           != NGX_OK)
+    {
+        return NGX_ERROR;
     }
 
     rule->outcomes = match.outcomes;
     rule->codes = match.codes;
     rule->any = match.any;
 
-    rule->interval = ngx_http_retry_chain_machine_msec(m, at,
-                                                 "IntervalSeconds", interval);
-    rule->max = max ? ngx_http_retry_chain_machine_msec(m, at,
-                                                        "MaxDelaySeconds", max)
-                    : NGX_HTTP_RETRY_CHAIN_MAX_TIME;
-
-    if (max || retrier->asked == 0 || rule->outcomes == 0
+    if (cJSON_GetObjectItemCaseSensitive(json, "MaxDelaySeconds")
+        || retrier->asked == 0 || rule->outcomes == 0
         || rule->interval == rule->max)
     {
         return NGX_OK;
     }
 
-    max = ngx_min(retrier->asked, NGX_HTTP_RETRY_CHAIN_MAX_ATTEMPTS);
+    last = ngx_min(retrier->asked, NGX_HTTP_RETRY_CHAIN_MAX_ATTEMPTS);
 
-    if (ngx_http_retry_chain_backoff(rule, max, 0xffffffff) == rule->max) {
-        ngx_http_retry_chain_machine_warn(m, at,
+    if (ngx_http_retry_chain_backoff(rule, last, 0xffffffff) == rule->max) {
+        ngx_http_retry_chain_machine_warn(m, json, NULL,
                                          "delays grow over %M s and are "
                                          "reduced to that", rule->max / 1000);
     }
@@ -312,22 +279,19 @@ ngx_http_retry_chain_machine_retrier(ngx_http_retry_chain_machine_t *m,
 
 static ngx_int_t
 ngx_http_retry_chain_machine_rate(ngx_http_retry_chain_machine_t *m,
-    const ngx_http_retry_chain_at_t *up, cJSON *json, ngx_uint_t *rate)
+    cJSON *json, ngx_uint_t *rate)
 {
-    double                      number;
-    cJSON                      *field;
-    ngx_http_retry_chain_at_t   at;
+    double   number;
+    cJSON   *field;
 
-    field = ngx_http_retry_chain_machine_get(json, "BackoffRate");
+    field = cJSON_GetObjectItemCaseSensitive(json, "BackoffRate");
 
     if (field == NULL) {
         return NGX_OK;
     }
 
-    ngx_http_retry_chain_machine_at(&at, up, "BackoffRate", 0);
-
     if (!cJSON_IsNumber(field) || field->valuedouble < 1) {
-        return ngx_http_retry_chain_machine_error(m, &at,
+        return ngx_http_retry_chain_machine_error(m, field, NULL,
                                               "must be a number from 1.0 on");
     }
 
@@ -339,6 +303,8 @@ ngx_http_retry_chain_machine_rate(ngx_http_retry_chain_machine_t *m,
     } else {
         *rate = (ngx_uint_t) (number + 0.5);
 
+        /* 1.1 is no sum of powers of two, but is meant to be 1100 */
+
         if (number - (double) *rate < 0.000001
             && (double) *rate - number < 0.000001)
         {
@@ -346,36 +312,30 @@ ngx_http_retry_chain_machine_rate(ngx_http_retry_chain_machine_t *m,
         }
     }
 
-    ngx_http_retry_chain_machine_warn(m, &at, "is taken as %ui.%03ui",
+    ngx_http_retry_chain_machine_warn(m, field, NULL, "is taken as %ui.%03ui",
                                       *rate / 1000, *rate % 1000);
-
     return NGX_OK;
 }
 
 
 static ngx_int_t
 ngx_http_retry_chain_machine_jitter(ngx_http_retry_chain_machine_t *m,
-    const ngx_http_retry_chain_at_t *up, cJSON *json,
-    ngx_http_retry_chain_rule_t *rule)
+    cJSON *json, ngx_http_retry_chain_jitter_e *jitter)
 {
-    ngx_int_t    rc;
     const char  *text;
 
-    text = "NONE";
-
-    rc = ngx_http_retry_chain_machine_string(m, up, json, "JitterStrategy",
-                                             &text);
-    if (rc != NGX_OK) {
-        return rc;
+    text = ngx_http_retry_chain_machine_string(m, json, "JitterStrategy",
+                                               "NONE");
+    if (text == NULL) {
+        return NGX_ERROR;
     }
 
     if (ngx_strcmp(text, "FULL") == 0) {
-        rule->jitter = NGX_HTTP_RETRY_CHAIN_JITTER_FULL;
+        *jitter = NGX_HTTP_RETRY_CHAIN_JITTER_FULL;
 
     } else if (ngx_strcmp(text, "NONE") != 0) {
-        return ngx_http_retry_chain_machine_wrong(m, up, "JitterStrategy",
-                                                  "must be \"FULL\" or "
-                                                  "\"NONE\"");
+        return ngx_http_retry_chain_machine_error(m, json, "JitterStrategy",
+                                               "must be \"FULL\" or \"NONE\"");
     }
 
     return NGX_OK;
@@ -386,81 +346,34 @@ static ngx_int_t
 ngx_http_retry_chain_machine_catch(ngx_http_retry_chain_machine_t *m,
     ngx_http_retry_chain_node_t *node)
 {
-    cJSON                         *item;
-    ngx_int_t                      rc;
-    ngx_uint_t                     i;
-    ngx_http_retry_chain_at_t      at, place;
+    cJSON                         *list, *item;
     ngx_http_retry_chain_state_t  *state;
 
-    state = &node->state;
+    list = cJSON_GetObjectItemCaseSensitive(node->json, "Catch");
 
-    state->ncatches = node->nlinks - 1;
-
-    if (state->ncatches == 0) {
+    if (list == NULL) {
         return NGX_OK;
     }
 
-    state->catches = ngx_pcalloc(m->pool, state->ncatches
+    state = &node->state;
+
+    state->catches = ngx_pcalloc(m->pool, (node->nlinks - 1)
                                        * sizeof(ngx_http_retry_chain_catch_t));
     if (state->catches == NULL) {
         return NGX_ERROR;
     }
 
-    ngx_http_retry_chain_machine_at(&at, &node->at, "Catch", 0);
+    for (item = list->child; item; item = item->next) {
 
-    item = ngx_http_retry_chain_machine_get(node->json, "Catch")->child;
-
-    for (i = 0; i < state->ncatches; i++, item = item->next) {
-
-        ngx_http_retry_chain_machine_at(&place, &at, NULL, i);
-
-        rc = ngx_http_retry_chain_machine_fields(m, &place, item,
-                                           ngx_http_retry_chain_catch_fields);
-        if (rc != NGX_OK) {
-            return rc;
-        }
-
-        rc = ngx_http_retry_chain_machine_errors(m, node, &place, item,
-                                                 &state->catches[i]);
-        if (rc != NGX_OK) {
-            return rc;
-        }
-    }
-
-    return NGX_OK;
-}
-
-
-static ngx_int_t
-ngx_http_retry_chain_machine_fields(ngx_http_retry_chain_machine_t *m,
-    const ngx_http_retry_chain_at_t *up, cJSON *json, const char **names)
-{
-    cJSON       *item;
-    ngx_int_t    rc;
-    ngx_uint_t   i;
-    const char  *text;
-
-    if (!cJSON_IsObject(json)) {
-        return ngx_http_retry_chain_machine_error(m, up, "must be an object");
-    }
-
-    for (item = json->child; item; item = item->next) {
-
-        for (i = 0; names[i] && ngx_strcmp(names[i], item->string) != 0; i++) {
-            /* void */
-        }
-
-        if (names[i] == NULL) {
-            return ngx_http_retry_chain_machine_wrong(m, up, item->string,
-                                                      "unknown field");
-        }
-
-        if (ngx_strcmp(item->string, "Comment") == 0) {
-            rc = ngx_http_retry_chain_machine_string(m, up, json, "Comment",
-                                                     &text);
-            if (rc != NGX_OK) {
-                return rc;
-            }
+        if (ngx_http_retry_chain_machine_check_fields(m, item,
+                                                 NGX_HTTP_RETRY_CHAIN_IN_CATCH,
+                                                 node->jsonata)
+            != NGX_OK
+            || ngx_http_retry_chain_machine_errors(m, node, item,
+                                            &state->catches[state->ncatches++])
+               != NGX_OK)
+        {
+            return NGX_ERROR;
         }
     }
 
@@ -470,67 +383,55 @@ ngx_http_retry_chain_machine_fields(ngx_http_retry_chain_machine_t *m,
 
 static ngx_int_t
 ngx_http_retry_chain_machine_errors(ngx_http_retry_chain_machine_t *m,
-    ngx_http_retry_chain_node_t *node, const ngx_http_retry_chain_at_t *up,
-    cJSON *json, ngx_http_retry_chain_catch_t *match)
+    ngx_http_retry_chain_node_t *node, cJSON *json,
+    ngx_http_retry_chain_catch_t *match)
 {
-    cJSON                      *list, *item;
-    ngx_int_t                   rc;
-    ngx_uint_t                  i;
-    ngx_http_retry_chain_at_t   at, place;
+    cJSON  *list, *item;
 
-    list = ngx_http_retry_chain_machine_get(json, "ErrorEquals");
-
-    ngx_http_retry_chain_machine_at(&at, up, "ErrorEquals", 0);
-
-    if (list == NULL) {
-        return ngx_http_retry_chain_machine_error(m, &at, "is missing");
-    }
+    list = cJSON_GetObjectItemCaseSensitive(json, "ErrorEquals");
 
     if (!cJSON_IsArray(list) || list->child == NULL) {
-        return ngx_http_retry_chain_machine_error(m, &at,
-                                                  "must be an array that is "
-                                                  "not empty");
+        return ngx_http_retry_chain_machine_error(m, json, "ErrorEquals", "%s",
+                                      list
+                                      ? "must be an array that is not empty"
+                                      : "is missing");
     }
-
-    i = 0;
 
     for (item = list->child; item; item = item->next) {
 
-        ngx_http_retry_chain_machine_at(&place, &at, NULL, i++);
-
         if (!cJSON_IsString(item)) {
-            return ngx_http_retry_chain_machine_error(m, &place,
+            return ngx_http_retry_chain_machine_error(m, item, NULL,
                                                       "must be a string");
         }
 
         if (ngx_strcmp(item->valuestring, "States.ALL") == 0
             && (list->child->next || json->next))
         {
-            return ngx_http_retry_chain_machine_error(m, &place,
+            return ngx_http_retry_chain_machine_error(m, item, NULL,
                                                 "States.ALL must stand alone, "
                                                 "and in the last one");
         }
 
-        rc = ngx_http_retry_chain_machine_error_name(m, node, &place,
-                                                     item->valuestring, match);
-        if (rc != NGX_OK) {
-            return rc;
-        }
+        ngx_http_retry_chain_machine_error_name(m, node, item, match);
     }
 
     return NGX_OK;
 }
 
 
-static ngx_int_t
-ngx_http_retry_chain_machine_error_name(ngx_http_retry_chain_machine_t *m,
-    ngx_http_retry_chain_node_t *node, const ngx_http_retry_chain_at_t *at,
-    const char *name, ngx_http_retry_chain_catch_t *match)
-{
-    size_t      len;
-    ngx_str_t   code;
-    ngx_uint_t  i, of, outcomes;
+/* adds what has this name; one that never matches is told, and ignored */
 
+static void
+ngx_http_retry_chain_machine_error_name(ngx_http_retry_chain_machine_t *m,
+    ngx_http_retry_chain_node_t *node, cJSON *json,
+    ngx_http_retry_chain_catch_t *match)
+{
+    size_t       len;
+    ngx_str_t    code;
+    ngx_uint_t   i, of, outcomes;
+    const char  *name;
+
+    name = json->valuestring;
     of = node->state.http ? NGX_HTTP_RETRY_CHAIN_OF_HTTP
                           : NGX_HTTP_RETRY_CHAIN_OF_CALL;
 
@@ -541,14 +442,16 @@ ngx_http_retry_chain_machine_error_name(ngx_http_retry_chain_machine_t *m,
         }
 
         if (!(ngx_http_retry_chain_errors[i].of & of)) {
-            ngx_http_retry_chain_machine_warn(m, at,
-                                          "never matches, it is no error of %s",
-                                          node->state.http ? "http:invoke"
-                                                           : "a function");
-            return NGX_OK;
+            ngx_http_retry_chain_machine_warn(m, json, NULL,
+                                         "never matches, it is no error of %s",
+                                         node->state.http ? "http:invoke"
+                                                          : "a function");
+            return;
         }
 
         outcomes = ngx_http_retry_chain_errors[i].outcomes;
+
+        /* to a function, each reply is a result */
 
         if (!node->state.http) {
             outcomes &= ~(ngx_uint_t) NGX_HTTP_RETRY_CHAIN_REPLY;
@@ -560,7 +463,7 @@ ngx_http_retry_chain_machine_error_name(ngx_http_retry_chain_machine_t *m,
 
         match->outcomes |= outcomes;
 
-        return NGX_OK;
+        return;
     }
 
     len = sizeof("States.Http.StatusCode.") - 1;
@@ -575,51 +478,35 @@ ngx_http_retry_chain_machine_error_name(ngx_http_retry_chain_machine_t *m,
             && ngx_http_retry_chain_codes_add(&match->codes, &code) == NGX_OK)
         {
             match->outcomes |= NGX_HTTP_RETRY_CHAIN_REPLY;
-            return NGX_OK;
+            return;
         }
     }
 
-    ngx_http_retry_chain_machine_warn(m, at,
-                                      "never matches, no attempt ends with "
-                                      "this error");
-
-    return NGX_OK;
+    ngx_http_retry_chain_machine_warn(m, json, NULL,
+                                 "never matches, no attempt ends with this "
+                                 "error");
 }
 
 
-ngx_int_t
+static ngx_int_t
 ngx_http_retry_chain_machine_wait(ngx_http_retry_chain_machine_t *m,
     ngx_http_retry_chain_node_t *node)
 {
-    ngx_int_t   rc;
-    ngx_uint_t  seconds;
-
-    if (ngx_http_retry_chain_machine_get(node->json, "Seconds") == NULL) {
-        return ngx_http_retry_chain_machine_wrong(m, &node->at, "Seconds",
+    if (cJSON_GetObjectItemCaseSensitive(node->json, "Seconds") == NULL) {
+        return ngx_http_retry_chain_machine_error(m, node->json, "Seconds",
                                                   "is missing");
     }
 
-    seconds = 0;
-
-    rc = ngx_http_retry_chain_machine_integer(m, &node->at, node->json,
-                                              "Seconds", 0,
+    return ngx_http_retry_chain_machine_seconds(m, node->json, "Seconds", 0,
                                               NGX_HTTP_RETRY_CHAIN_MACHINE_MAX,
-                                              &seconds);
-    if (rc != NGX_OK) {
-        return rc;
-    }
-
-    node->state.wait = ngx_http_retry_chain_machine_msec(m, &node->at,
-                                                         "Seconds", seconds);
-    return NGX_OK;
+                                              &node->state.wait);
 }
 
 
-ngx_int_t
+static ngx_int_t
 ngx_http_retry_chain_machine_fail(ngx_http_retry_chain_machine_t *m,
     ngx_http_retry_chain_node_t *node)
 {
-    ngx_int_t    rc;
     ngx_str_t    inner;
     ngx_uint_t   i;
     const char  *text;
@@ -627,29 +514,27 @@ ngx_http_retry_chain_machine_fail(ngx_http_retry_chain_machine_t *m,
     static const char  *names[] = { "Error", "Cause" };
 
     for (i = 0; i < 2; i++) {
-        text = "";
+        text = ngx_http_retry_chain_machine_string(m, node->json, names[i], "");
 
-        rc = ngx_http_retry_chain_machine_string(m, &node->at, node->json,
-                                                 names[i], &text);
-        if (rc != NGX_OK) {
-            return rc;
+        if (text == NULL) {
+            return NGX_ERROR;
         }
 
         if (node->jsonata
             && ngx_http_retry_chain_machine_expression(text, &inner))
         {
-            return ngx_http_retry_chain_machine_wrong(m, &node->at, names[i],
-                                              "must be plain text, it is sent "
-                                              "as it is");
+            return ngx_http_retry_chain_machine_error(m, node->json, names[i],
+                                      "must be plain text, it is sent as it "
+                                      "is");
         }
 
-        ngx_http_retry_chain_machine_copy(m, text,
-                                          i ? &node->state.cause
-                                            : &node->state.error);
-    }
-
-    if (node->state.error.data == NULL || node->state.cause.data == NULL) {
-        return NGX_ERROR;
+        if (ngx_http_retry_chain_machine_copy(m, text,
+                                              i ? &node->state.cause
+                                                : &node->state.error)
+            != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
     }
 
     return NGX_OK;

@@ -4,34 +4,29 @@
  */
 
 
+/*
+ * Terms: what is known of a piece of data, and how it is taken apart and put
+ * together.  A term does not change when others refer to it.
+ */
+
+
 #include <ngx_config.h>
 #include <ngx_core.h>
 #include "ngx_http_retry_chain_machine_parts.h"
 
 
-static ngx_http_retry_chain_term_t *ngx_http_retry_chain_machine_lookup_keys(
-    ngx_http_retry_chain_machine_t *m, ngx_http_retry_chain_term_t *term,
-    ngx_http_retry_chain_json_key_t *keys, ngx_uint_t nkeys);
+static void *ngx_http_retry_chain_machine_alloc(
+    ngx_http_retry_chain_machine_t *m, size_t size);
 static ngx_http_retry_chain_term_t *ngx_http_retry_chain_machine_extend(
     ngx_http_retry_chain_machine_t *m, ngx_http_retry_chain_term_t *term,
     ngx_http_retry_chain_json_key_t *keys, ngx_uint_t nkeys);
-static ngx_int_t ngx_http_retry_chain_machine_add(
-    ngx_http_retry_chain_machine_t *m, ngx_http_retry_chain_term_t *object,
-    const char *name, ngx_http_retry_chain_term_t *term);
-static ngx_http_retry_chain_term_t *ngx_http_retry_chain_machine_overlay_keys(
-    ngx_http_retry_chain_machine_t *m, ngx_http_retry_chain_term_t *base,
-    ngx_http_retry_chain_json_key_t *keys, ngx_uint_t nkeys,
-    ngx_http_retry_chain_term_t *term);
 static ngx_http_retry_chain_term_t *ngx_http_retry_chain_machine_find_field(
     ngx_http_retry_chain_machine_t *m, ngx_http_retry_chain_term_t *object,
     const char *name);
 static ngx_uint_t ngx_http_retry_chain_machine_replaces(
     ngx_http_retry_chain_machine_t *m, ngx_http_retry_chain_term_t *term);
-static ngx_uint_t ngx_http_retry_chain_machine_equal(
-    ngx_http_retry_chain_machine_t *m, ngx_http_retry_chain_term_t *a,
-    ngx_http_retry_chain_term_t *b);
-static ngx_uint_t ngx_http_retry_chain_machine_same_path(
-    ngx_http_retry_chain_json_path_t *a, ngx_http_retry_chain_json_path_t *b);
+static ngx_uint_t ngx_http_retry_chain_machine_same(
+    ngx_http_retry_chain_term_t *a, ngx_http_retry_chain_term_t *b);
 
 
 /* what lambda:invoke has beside the Payload */
@@ -50,23 +45,80 @@ static const char  *ngx_http_retry_chain_parts[] = {
 };
 
 
+/* memory is what a hostile file could ask for most */
+
+static void *
+ngx_http_retry_chain_machine_alloc(ngx_http_retry_chain_machine_t *m,
+    size_t size)
+{
+    m->fuel -= ngx_min(m->fuel, size);
+
+    return ngx_pcalloc(m->temp, size);
+}
+
+
 ngx_http_retry_chain_term_t *
 ngx_http_retry_chain_machine_term(ngx_http_retry_chain_machine_t *m,
     ngx_http_retry_chain_term_e type)
 {
     ngx_http_retry_chain_term_t  *term;
 
-    term = ngx_pcalloc(m->temp, sizeof(ngx_http_retry_chain_term_t));
-
+    term = ngx_http_retry_chain_machine_alloc(m,
+                                          sizeof(ngx_http_retry_chain_term_t));
     if (term) {
         term->type = type;
     }
 
-    /* memory is what a hostile file could ask for most */
+    return term;
+}
 
-    m->fuel -= ngx_min(m->fuel, 100);
+
+/* absent if there is none */
+
+ngx_http_retry_chain_term_t *
+ngx_http_retry_chain_machine_constant(ngx_http_retry_chain_machine_t *m,
+    cJSON *json)
+{
+    ngx_http_retry_chain_term_t  *term;
+
+    if (json == NULL) {
+        return &m->absent;
+    }
+
+    term = ngx_http_retry_chain_machine_term(m,
+                                          NGX_HTTP_RETRY_CHAIN_TERM_CONSTANT);
+    if (term) {
+        term->json = json;
+    }
 
     return term;
+}
+
+
+ngx_http_retry_chain_term_t *
+ngx_http_retry_chain_machine_add(ngx_http_retry_chain_machine_t *m,
+    ngx_http_retry_chain_term_t *object, const char *name,
+    ngx_http_retry_chain_term_t *term)
+{
+    ngx_http_retry_chain_field_t  *field;
+
+    if (object == NULL || term == NULL) {
+        return NULL;
+    }
+
+    field = ngx_http_retry_chain_machine_alloc(m,
+                                         sizeof(ngx_http_retry_chain_field_t));
+    if (field == NULL) {
+        return NULL;
+    }
+
+    field->name = name;
+    field->term = term;
+    field->next = object->fields;
+
+    object->fields = field;
+
+    return object;
 }
 
 
@@ -75,7 +127,7 @@ ngx_http_retry_chain_machine_result(ngx_http_retry_chain_machine_t *m,
     ngx_http_retry_chain_node_t *node)
 {
     ngx_uint_t                    i;
-    ngx_http_retry_chain_term_t  *reply, *unknown;
+    ngx_http_retry_chain_term_t  *reply, *object;
 
     reply = ngx_http_retry_chain_machine_term(m,
                                              NGX_HTTP_RETRY_CHAIN_TERM_REPLY);
@@ -93,74 +145,26 @@ ngx_http_retry_chain_machine_result(ngx_http_retry_chain_machine_t *m,
         return m->function;
     }
 
-    m->function = ngx_http_retry_chain_machine_term(m,
+    object = ngx_http_retry_chain_machine_term(m,
                                             NGX_HTTP_RETRY_CHAIN_TERM_OBJECT);
-    unknown = ngx_http_retry_chain_machine_term(m,
-                                           NGX_HTTP_RETRY_CHAIN_TERM_UNKNOWN);
-
-    if (m->function == NULL || unknown == NULL) {
-        return NULL;
-    }
 
     for (i = 0; ngx_http_retry_chain_beside[i]; i++) {
-        if (ngx_http_retry_chain_machine_add(m, m->function,
-                                             ngx_http_retry_chain_beside[i],
-                                             unknown)
-            != NGX_OK)
-        {
-            return NULL;
-        }
+        object = ngx_http_retry_chain_machine_add(m, object,
+                                                ngx_http_retry_chain_beside[i],
+                                                &m->unknown);
     }
 
-    if (ngx_http_retry_chain_machine_add(m, m->function, "Payload", reply)
-        != NGX_OK)
-    {
-        return NULL;
-    }
+    m->function = ngx_http_retry_chain_machine_add(m, object, "Payload", reply);
 
     return m->function;
 }
 
 
-static ngx_int_t
-ngx_http_retry_chain_machine_add(ngx_http_retry_chain_machine_t *m,
-    ngx_http_retry_chain_term_t *object, const char *name,
-    ngx_http_retry_chain_term_t *term)
-{
-    ngx_http_retry_chain_field_t  *field;
-
-    m->fuel -= ngx_min(m->fuel, 50);
-
-    field = ngx_palloc(m->temp, sizeof(ngx_http_retry_chain_field_t));
-    if (field == NULL) {
-        return NGX_ERROR;
-    }
-
-    field->name = name;
-    field->term = term;
-    field->next = object->fields;
-
-    object->fields = field;
-
-    return NGX_OK;
-}
-
-
 ngx_http_retry_chain_term_t *
 ngx_http_retry_chain_machine_lookup(ngx_http_retry_chain_machine_t *m,
-    ngx_http_retry_chain_term_t *term, ngx_http_retry_chain_json_path_t *path)
-{
-    return ngx_http_retry_chain_machine_lookup_keys(m, term, path->keys,
-                                                    path->nkeys);
-}
-
-
-static ngx_http_retry_chain_term_t *
-ngx_http_retry_chain_machine_lookup_keys(ngx_http_retry_chain_machine_t *m,
     ngx_http_retry_chain_term_t *term, ngx_http_retry_chain_json_key_t *keys,
     ngx_uint_t nkeys)
 {
-    cJSON                             *json;
     ngx_http_retry_chain_term_t       *found;
     ngx_http_retry_chain_json_path_t   path;
 
@@ -183,8 +187,7 @@ ngx_http_retry_chain_machine_lookup_keys(ngx_http_retry_chain_machine_t *m,
                 term = term->base;
 
             } else {
-                return ngx_http_retry_chain_machine_term(m,
-                                            NGX_HTTP_RETRY_CHAIN_TERM_ABSENT);
+                return &m->absent;
             }
 
             continue;
@@ -196,16 +199,9 @@ ngx_http_retry_chain_machine_lookup_keys(ngx_http_retry_chain_machine_t *m,
         case NGX_HTTP_RETRY_CHAIN_TERM_CONSTANT:
             path.keys = keys;
             path.nkeys = nkeys;
-            json = ngx_http_retry_chain_json_lookup(term->json, &path);
 
-            term = ngx_http_retry_chain_machine_term(m,
-                                     json ? NGX_HTTP_RETRY_CHAIN_TERM_CONSTANT
-                                          : NGX_HTTP_RETRY_CHAIN_TERM_ABSENT);
-            if (term) {
-                term->json = json;
-            }
-
-            return term;
+            return ngx_http_retry_chain_machine_constant(m,
+                        ngx_http_retry_chain_json_lookup(term->json, &path));
 
         default:
             return term;
@@ -227,8 +223,7 @@ ngx_http_retry_chain_machine_extend(ngx_http_retry_chain_machine_t *m,
     /* more cannot be asked of any document */
 
     if (term->path.nkeys + nkeys > 2 * NGX_HTTP_RETRY_CHAIN_JSON_DEPTH) {
-        return ngx_http_retry_chain_machine_term(m,
-                                            NGX_HTTP_RETRY_CHAIN_TERM_ABSENT);
+        return &m->absent;
     }
 
     longer = ngx_http_retry_chain_machine_term(m, term->type);
@@ -278,41 +273,7 @@ ngx_http_retry_chain_machine_find_field(ngx_http_retry_chain_machine_t *m,
 
 
 ngx_http_retry_chain_term_t *
-ngx_http_retry_chain_machine_object(ngx_http_retry_chain_machine_t *m,
-    ngx_http_retry_chain_term_t *object, const char *name,
-    ngx_http_retry_chain_term_t *term)
-{
-    if (object == NULL) {
-        object = ngx_http_retry_chain_machine_term(m,
-                                            NGX_HTTP_RETRY_CHAIN_TERM_OBJECT);
-    }
-
-    if (object == NULL
-        || (name
-            && ngx_http_retry_chain_machine_add(m, object, name, term)
-               != NGX_OK))
-    {
-        return NULL;
-    }
-
-    return object;
-}
-
-
-/* the base with the term at the end of a path of names */
-
-ngx_http_retry_chain_term_t *
 ngx_http_retry_chain_machine_overlay(ngx_http_retry_chain_machine_t *m,
-    ngx_http_retry_chain_term_t *base, ngx_http_retry_chain_json_path_t *path,
-    ngx_http_retry_chain_term_t *term)
-{
-    return ngx_http_retry_chain_machine_overlay_keys(m, base, path->keys,
-                                                     path->nkeys, term);
-}
-
-
-static ngx_http_retry_chain_term_t *
-ngx_http_retry_chain_machine_overlay_keys(ngx_http_retry_chain_machine_t *m,
     ngx_http_retry_chain_term_t *base, ngx_http_retry_chain_json_key_t *keys,
     ngx_uint_t nkeys, ngx_http_retry_chain_term_t *term)
 {
@@ -322,7 +283,7 @@ ngx_http_retry_chain_machine_overlay_keys(ngx_http_retry_chain_machine_t *m,
         return term;
     }
 
-    inner = ngx_http_retry_chain_machine_lookup_keys(m, base, keys, 1);
+    inner = ngx_http_retry_chain_machine_lookup(m, base, keys, 1);
     object = ngx_http_retry_chain_machine_term(m,
                                             NGX_HTTP_RETRY_CHAIN_TERM_OBJECT);
 
@@ -332,23 +293,12 @@ ngx_http_retry_chain_machine_overlay_keys(ngx_http_retry_chain_machine_t *m,
 
     object->base = base;
 
-    term = ngx_http_retry_chain_machine_overlay_keys(m, inner, keys + 1,
-                                                     nkeys - 1, term);
-
-    if (term == NULL
-        || ngx_http_retry_chain_machine_add(m, object,
-                                            (const char *) keys[0].name.data,
-                                            term)
-           != NGX_OK)
-    {
-        return NULL;
-    }
-
-    return object;
+    return ngx_http_retry_chain_machine_add(m, object,
+                           (const char *) keys[0].name.data,
+                           ngx_http_retry_chain_machine_overlay(m, inner,
+                                                 keys + 1, nkeys - 1, term));
 }
 
-
-/* whether a part of it is the reply or the error */
 
 ngx_uint_t
 ngx_http_retry_chain_machine_has(ngx_http_retry_chain_machine_t *m,
@@ -378,8 +328,6 @@ ngx_http_retry_chain_machine_has(ngx_http_retry_chain_machine_t *m,
     return 0;
 }
 
-
-/* whether it has the reply, and no part of that has been replaced */
 
 ngx_uint_t
 ngx_http_retry_chain_machine_keeps(ngx_http_retry_chain_machine_t *m,
@@ -427,13 +375,11 @@ ngx_http_retry_chain_machine_replaces(ngx_http_retry_chain_machine_t *m,
 }
 
 
-/* what it is after another Task */
-
 ngx_http_retry_chain_term_t *
 ngx_http_retry_chain_machine_stale(ngx_http_retry_chain_machine_t *m,
     ngx_http_retry_chain_term_t *term)
 {
-    ngx_http_retry_chain_term_t   *object, *inner;
+    ngx_http_retry_chain_term_t   *object;
     ngx_http_retry_chain_field_t  *field;
 
     if (!ngx_http_retry_chain_machine_has(m, term)) {
@@ -441,40 +387,28 @@ ngx_http_retry_chain_machine_stale(ngx_http_retry_chain_machine_t *m,
     }
 
     if (term->type != NGX_HTTP_RETRY_CHAIN_TERM_OBJECT) {
-        return ngx_http_retry_chain_machine_term(m,
-                                             NGX_HTTP_RETRY_CHAIN_TERM_STALE);
+        return &m->stale;
     }
 
     object = ngx_http_retry_chain_machine_term(m,
                                             NGX_HTTP_RETRY_CHAIN_TERM_OBJECT);
-    if (object == NULL) {
-        return NULL;
-    }
 
-    if (term->base) {
+    if (object && term->base) {
         object->base = ngx_http_retry_chain_machine_stale(m, term->base);
+
         if (object->base == NULL) {
             return NULL;
         }
     }
 
-    for (field = term->fields; field; field = field->next) {
-
-        inner = ngx_http_retry_chain_machine_stale(m, field->term);
-
-        if (inner == NULL
-            || ngx_http_retry_chain_machine_add(m, object, field->name, inner)
-               != NGX_OK)
-        {
-            return NULL;
-        }
+    for (field = term->fields; field && object; field = field->next) {
+        object = ngx_http_retry_chain_machine_add(m, object, field->name,
+                         ngx_http_retry_chain_machine_stale(m, field->term));
     }
 
     return object;
 }
 
-
-/* what is known of data that comes from either */
 
 ngx_http_retry_chain_term_t *
 ngx_http_retry_chain_machine_merge(ngx_http_retry_chain_machine_t *m,
@@ -485,15 +419,14 @@ ngx_http_retry_chain_machine_merge(ngx_http_retry_chain_machine_t *m,
     ngx_http_retry_chain_field_t     *field;
     ngx_http_retry_chain_json_key_t   key;
 
-    if (a == b || ngx_http_retry_chain_machine_equal(m, a, b)) {
+    if (ngx_http_retry_chain_machine_same(a, b)) {
         return a;
     }
 
     if (a->type != NGX_HTTP_RETRY_CHAIN_TERM_OBJECT
         || b->type != NGX_HTTP_RETRY_CHAIN_TERM_OBJECT || m->fuel == 0)
     {
-        return ngx_http_retry_chain_machine_term(m,
-                                          NGX_HTTP_RETRY_CHAIN_TERM_CONFLICT);
+        return &m->conflict;
     }
 
     object = ngx_http_retry_chain_machine_term(m,
@@ -502,18 +435,18 @@ ngx_http_retry_chain_machine_merge(ngx_http_retry_chain_machine_t *m,
         return NULL;
     }
 
-    ngx_memzero(&key, sizeof(ngx_http_retry_chain_json_key_t));
+    if (a->base && b->base) {
+        object->base = ngx_http_retry_chain_machine_merge(m, a->base, b->base);
 
-    if (a->base || b->base) {
-        object->base = a->base && b->base
-                       ? ngx_http_retry_chain_machine_merge(m, a->base,
-                                                            b->base)
-                       : ngx_http_retry_chain_machine_term(m,
-                                          NGX_HTTP_RETRY_CHAIN_TERM_CONFLICT);
         if (object->base == NULL) {
             return NULL;
         }
+
+    } else if (a->base || b->base) {
+        object->base = &m->conflict;
     }
+
+    ngx_memzero(&key, sizeof(ngx_http_retry_chain_json_key_t));
 
     for (i = 0; i < 2; i++) {
         other = i ? a : b;
@@ -529,17 +462,15 @@ ngx_http_retry_chain_machine_merge(ngx_http_retry_chain_machine_t *m,
             key.name.data = (u_char *) field->name;
             key.name.len = ngx_strlen(field->name);
 
-            inner = ngx_http_retry_chain_machine_lookup_keys(m, other, &key,
-                                                             1);
+            inner = ngx_http_retry_chain_machine_lookup(m, other, &key, 1);
+
             if (inner) {
                 inner = ngx_http_retry_chain_machine_merge(m, field->term,
                                                            inner);
             }
 
-            if (inner == NULL
-                || ngx_http_retry_chain_machine_add(m, object, field->name,
-                                                    inner)
-                   != NGX_OK)
+            if (ngx_http_retry_chain_machine_add(m, object, field->name, inner)
+                == NULL)
             {
                 return NULL;
             }
@@ -550,82 +481,29 @@ ngx_http_retry_chain_machine_merge(ngx_http_retry_chain_machine_t *m,
 }
 
 
-static ngx_uint_t
-ngx_http_retry_chain_machine_equal(ngx_http_retry_chain_machine_t *m,
-    ngx_http_retry_chain_term_t *a, ngx_http_retry_chain_term_t *b)
-{
-    ngx_uint_t                     n;
-    ngx_http_retry_chain_term_t   *other;
-    ngx_http_retry_chain_field_t  *field;
-
-    for ( ;; ) {
-
-        if (a == b) {
-            return 1;
-        }
-
-        if (a == NULL || b == NULL || a->type != b->type || m->fuel == 0) {
-            return 0;
-        }
-
-        switch (a->type) {
-
-        case NGX_HTTP_RETRY_CHAIN_TERM_REPLY:
-        case NGX_HTTP_RETRY_CHAIN_TERM_ERROR:
-            return a->http == b->http
-                   && ngx_http_retry_chain_machine_same_path(&a->path,
-                                                             &b->path);
-
-        case NGX_HTTP_RETRY_CHAIN_TERM_CONSTANT:
-            return a->json == b->json;
-
-        case NGX_HTTP_RETRY_CHAIN_TERM_OBJECT:
-            break;
-
-        default:
-            return 1;
-        }
-
-        n = 0;
-
-        for (field = b->fields; field; field = field->next) {
-            n++;
-        }
-
-        for (field = a->fields; field; field = field->next) {
-            other = ngx_http_retry_chain_machine_find_field(m, b, field->name);
-
-            if (other == NULL || n-- == 0
-                || !ngx_http_retry_chain_machine_equal(m, field->term, other))
-            {
-                return 0;
-            }
-        }
-
-        if (n) {
-            return 0;
-        }
-
-        a = a->base;
-        b = b->base;
-    }
-}
-
+/* objects that are equal in all parts are not found, merge takes them apart */
 
 static ngx_uint_t
-ngx_http_retry_chain_machine_same_path(ngx_http_retry_chain_json_path_t *a,
-    ngx_http_retry_chain_json_path_t *b)
+ngx_http_retry_chain_machine_same(ngx_http_retry_chain_term_t *a,
+    ngx_http_retry_chain_term_t *b)
 {
     ngx_uint_t                        i;
     ngx_http_retry_chain_json_key_t  *x, *y;
 
-    if (a->nkeys != b->nkeys) {
+    if (a == b) {
+        return 1;
+    }
+
+    if (a->type != b->type || a->type == NGX_HTTP_RETRY_CHAIN_TERM_OBJECT
+        || a->json != b->json || a->http != b->http
+        || a->path.nkeys != b->path.nkeys)
+    {
         return 0;
     }
 
-    for (i = 0; i < a->nkeys; i++) {
-        x = &a->keys[i];
-        y = &b->keys[i];
+    for (i = 0; i < a->path.nkeys; i++) {
+        x = &a->path.keys[i];
+        y = &b->path.keys[i];
 
         if (x->indexed != y->indexed || x->index != y->index
             || x->name.len != y->name.len
