@@ -73,12 +73,6 @@ ngx_http_retry_chain_machine_compile(ngx_pool_t *pool, ngx_str_t *text,
     m.result = result;
     m.fuel = NGX_HTTP_RETRY_CHAIN_MACHINE_FUEL;
 
-    m.input.type = NGX_HTTP_RETRY_CHAIN_TERM_INPUT;
-    m.stale.type = NGX_HTTP_RETRY_CHAIN_TERM_STALE;
-    m.unknown.type = NGX_HTTP_RETRY_CHAIN_TERM_UNKNOWN;
-    m.conflict.type = NGX_HTTP_RETRY_CHAIN_TERM_CONFLICT;
-    m.absent.type = NGX_HTTP_RETRY_CHAIN_TERM_ABSENT;
-
     rc = ngx_http_retry_chain_machine_check_text(&m, text);
 
     if (rc == NGX_OK) {
@@ -111,7 +105,8 @@ ngx_http_retry_chain_machine_build(ngx_http_retry_chain_machine_t *m)
     ngx_http_retry_chain_node_t  *node;
 
     if (ngx_http_retry_chain_machine_check_states(m) != NGX_OK
-        || ngx_http_retry_chain_machine_graph(m) != NGX_OK)
+        || ngx_http_retry_chain_machine_graph(m) != NGX_OK
+        || ngx_http_retry_chain_machine_terms(m) != NGX_OK)
     {
         return NGX_ERROR;
     }

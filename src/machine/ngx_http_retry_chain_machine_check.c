@@ -31,8 +31,6 @@
      |NGX_HTTP_RETRY_CHAIN_NODE_WAIT)
 #define NGX_HTTP_RETRY_CHAIN_NODE_DATA                                        \
     (NGX_HTTP_RETRY_CHAIN_NODES & ~NGX_HTTP_RETRY_CHAIN_NODE_FAIL)
-#define NGX_HTTP_RETRY_CHAIN_NODE_MAKES                                       \
-    (NGX_HTTP_RETRY_CHAIN_NODE_PASS|NGX_HTTP_RETRY_CHAIN_NODE_TASK)
 
 #define NGX_HTTP_RETRY_CHAIN_IN_ARGS                                          \
     (NGX_HTTP_RETRY_CHAIN_IN_LAMBDA|NGX_HTTP_RETRY_CHAIN_IN_HTTP)
@@ -49,10 +47,10 @@ typedef enum {
 
 
 typedef struct {
-    const char                         *name;
     ngx_uint_t                          kinds;     /* of objects */
     ngx_http_retry_chain_field_e        type;
     const char                         *why;       /* refused or ignored */
+    const char                         *names[6];
 } ngx_http_retry_chain_known_t;
 
 
@@ -99,121 +97,92 @@ static struct {
 static const char  ngx_http_retry_chain_later[] =
     "is not supported, its value is known only when the machine runs";
 
-static const char  ngx_http_retry_chain_own[] =
-    "has no effect, a step gets the client's own request";
 
+/* a field may be known to several kinds of objects, each in its own way */
 
 static ngx_http_retry_chain_known_t  ngx_http_retry_chain_known[] = {
 
-    { "Comment", NGX_HTTP_RETRY_CHAIN_NODES|NGX_HTTP_RETRY_CHAIN_IN_MACHINE
-                 |NGX_HTTP_RETRY_CHAIN_IN_RETRY|NGX_HTTP_RETRY_CHAIN_IN_CATCH,
-      NGX_HTTP_RETRY_CHAIN_FIELD_TEXT, NULL },
-    { "Comment", NGX_HTTP_RETRY_CHAIN_IN_CHOICES, 0, NULL },
-    { "QueryLanguage", NGX_HTTP_RETRY_CHAIN_NODES
-                       |NGX_HTTP_RETRY_CHAIN_IN_MACHINE, 0, NULL },
-    { "StartAt", NGX_HTTP_RETRY_CHAIN_IN_MACHINE, 0, NULL },
-    { "States", NGX_HTTP_RETRY_CHAIN_IN_MACHINE, 0, NULL },
-    { "Version", NGX_HTTP_RETRY_CHAIN_IN_MACHINE, 0, NULL },
-    { "Type", NGX_HTTP_RETRY_CHAIN_NODES, 0, NULL },
+    { NGX_HTTP_RETRY_CHAIN_NODES|NGX_HTTP_RETRY_CHAIN_IN_MACHINE
+      |NGX_HTTP_RETRY_CHAIN_IN_RETRY|NGX_HTTP_RETRY_CHAIN_IN_CATCH,
+      NGX_HTTP_RETRY_CHAIN_FIELD_TEXT, NULL, { "Comment" } },
+    { NGX_HTTP_RETRY_CHAIN_NODES|NGX_HTTP_RETRY_CHAIN_IN_MACHINE, 0, NULL,
+      { "QueryLanguage" } },
+    { NGX_HTTP_RETRY_CHAIN_IN_MACHINE, 0, NULL,
+      { "StartAt", "States", "Version" } },
+    { NGX_HTTP_RETRY_CHAIN_NODES, 0, NULL, { "Type" } },
 
-    { "Next", NGX_HTTP_RETRY_CHAIN_NODE_GOES|NGX_HTTP_RETRY_CHAIN_IN_CATCH
-              |NGX_HTTP_RETRY_CHAIN_IN_CHOICES, 0, NULL },
-    { "End", NGX_HTTP_RETRY_CHAIN_NODE_GOES, 0, NULL },
+    { NGX_HTTP_RETRY_CHAIN_NODE_GOES|NGX_HTTP_RETRY_CHAIN_IN_CATCH
+      |NGX_HTTP_RETRY_CHAIN_IN_CHOICES, 0, NULL, { "Next" } },
+    { NGX_HTTP_RETRY_CHAIN_NODE_GOES, 0, NULL, { "End" } },
 
-    { "InputPath", NGX_HTTP_RETRY_CHAIN_NODE_DATA,
-      NGX_HTTP_RETRY_CHAIN_FIELD_JSONPATH, NULL },
-    { "OutputPath", NGX_HTTP_RETRY_CHAIN_NODE_DATA,
-      NGX_HTTP_RETRY_CHAIN_FIELD_JSONPATH, NULL },
-    { "ResultPath", NGX_HTTP_RETRY_CHAIN_NODE_MAKES
-                    |NGX_HTTP_RETRY_CHAIN_IN_CATCH,
-      NGX_HTTP_RETRY_CHAIN_FIELD_JSONPATH, NULL },
-    { "Parameters", NGX_HTTP_RETRY_CHAIN_NODE_MAKES,
-      NGX_HTTP_RETRY_CHAIN_FIELD_JSONPATH, NULL },
-    { "Result", NGX_HTTP_RETRY_CHAIN_NODE_PASS,
-      NGX_HTTP_RETRY_CHAIN_FIELD_JSONPATH, NULL },
-    { "ResultSelector", NGX_HTTP_RETRY_CHAIN_NODE_TASK,
-      NGX_HTTP_RETRY_CHAIN_FIELD_JSONPATH, NULL },
+    { NGX_HTTP_RETRY_CHAIN_NODE_DATA, NGX_HTTP_RETRY_CHAIN_FIELD_JSONPATH,
+      NULL, { "InputPath", "OutputPath" } },
+    { NGX_HTTP_RETRY_CHAIN_NODE_PASS|NGX_HTTP_RETRY_CHAIN_NODE_TASK
+      |NGX_HTTP_RETRY_CHAIN_IN_CATCH, NGX_HTTP_RETRY_CHAIN_FIELD_JSONPATH,
+      NULL, { "ResultPath" } },
+    { NGX_HTTP_RETRY_CHAIN_NODE_PASS|NGX_HTTP_RETRY_CHAIN_NODE_TASK,
+      NGX_HTTP_RETRY_CHAIN_FIELD_JSONPATH, NULL, { "Parameters" } },
+    { NGX_HTTP_RETRY_CHAIN_NODE_PASS, NGX_HTTP_RETRY_CHAIN_FIELD_JSONPATH,
+      NULL, { "Result" } },
+    { NGX_HTTP_RETRY_CHAIN_NODE_TASK, NGX_HTTP_RETRY_CHAIN_FIELD_JSONPATH,
+      NULL, { "ResultSelector" } },
 
-    { "Arguments", NGX_HTTP_RETRY_CHAIN_NODE_TASK,
-      NGX_HTTP_RETRY_CHAIN_FIELD_JSONATA, NULL },
-    { "Output", NGX_HTTP_RETRY_CHAIN_NODE_DATA|NGX_HTTP_RETRY_CHAIN_IN_CATCH,
-      NGX_HTTP_RETRY_CHAIN_FIELD_JSONATA, NULL },
-    { "Output", NGX_HTTP_RETRY_CHAIN_IN_CHOICES,
-      NGX_HTTP_RETRY_CHAIN_FIELD_REFUSED, "is not supported here" },
-    { "Assign", NGX_HTTP_RETRY_CHAIN_NODE_GOES|NGX_HTTP_RETRY_CHAIN_NODE_CHOICE
-                |NGX_HTTP_RETRY_CHAIN_IN_CATCH|NGX_HTTP_RETRY_CHAIN_IN_CHOICES,
+    { NGX_HTTP_RETRY_CHAIN_NODE_TASK, NGX_HTTP_RETRY_CHAIN_FIELD_JSONATA,
+      NULL, { "Arguments" } },
+    { NGX_HTTP_RETRY_CHAIN_NODE_DATA|NGX_HTTP_RETRY_CHAIN_IN_CATCH,
+      NGX_HTTP_RETRY_CHAIN_FIELD_JSONATA, NULL, { "Output" } },
+
+    { NGX_HTTP_RETRY_CHAIN_NODE_GOES|NGX_HTTP_RETRY_CHAIN_NODE_CHOICE
+      |NGX_HTTP_RETRY_CHAIN_IN_CATCH|NGX_HTTP_RETRY_CHAIN_IN_CHOICES,
       NGX_HTTP_RETRY_CHAIN_FIELD_IGNORED,
-      "has no effect, variables are not known here" },
+      NGX_HTTP_RETRY_CHAIN_NO_VARIABLES, { "Assign" } },
 
-    { "Resource", NGX_HTTP_RETRY_CHAIN_NODE_TASK, 0, NULL },
-    { "Retry", NGX_HTTP_RETRY_CHAIN_NODE_TASK, 0, NULL },
-    { "Catch", NGX_HTTP_RETRY_CHAIN_NODE_TASK, 0, NULL },
-    { "TimeoutSeconds", NGX_HTTP_RETRY_CHAIN_NODE_TASK
-                        |NGX_HTTP_RETRY_CHAIN_IN_MACHINE, 0, NULL },
-    { "TimeoutSecondsPath", NGX_HTTP_RETRY_CHAIN_NODE_TASK,
-      NGX_HTTP_RETRY_CHAIN_FIELD_REFUSED, ngx_http_retry_chain_later },
-    { "HeartbeatSeconds", NGX_HTTP_RETRY_CHAIN_NODE_TASK,
-      NGX_HTTP_RETRY_CHAIN_FIELD_IGNORED,
-      "has no effect, an upstream has no heartbeat" },
-    { "HeartbeatSecondsPath", NGX_HTTP_RETRY_CHAIN_NODE_TASK,
-      NGX_HTTP_RETRY_CHAIN_FIELD_REFUSED, ngx_http_retry_chain_later },
-    { "Credentials", NGX_HTTP_RETRY_CHAIN_NODE_TASK,
-      NGX_HTTP_RETRY_CHAIN_FIELD_IGNORED, "has no effect" },
+    { NGX_HTTP_RETRY_CHAIN_NODE_TASK, 0, NULL,
+      { "Resource", "Retry", "Catch" } },
+    { NGX_HTTP_RETRY_CHAIN_NODE_TASK|NGX_HTTP_RETRY_CHAIN_IN_MACHINE, 0, NULL,
+      { "TimeoutSeconds" } },
+    { NGX_HTTP_RETRY_CHAIN_NODE_TASK, NGX_HTTP_RETRY_CHAIN_FIELD_REFUSED,
+      ngx_http_retry_chain_later,
+      { "TimeoutSecondsPath", "HeartbeatSecondsPath" } },
+    { NGX_HTTP_RETRY_CHAIN_NODE_TASK, NGX_HTTP_RETRY_CHAIN_FIELD_IGNORED,
+      "has no effect, an upstream has no heartbeat", { "HeartbeatSeconds" } },
+    { NGX_HTTP_RETRY_CHAIN_NODE_TASK, NGX_HTTP_RETRY_CHAIN_FIELD_IGNORED,
+      "has no effect", { "Credentials" } },
 
-    { "ErrorEquals", NGX_HTTP_RETRY_CHAIN_IN_RETRY
-                     |NGX_HTTP_RETRY_CHAIN_IN_CATCH, 0, NULL },
-    { "IntervalSeconds", NGX_HTTP_RETRY_CHAIN_IN_RETRY, 0, NULL },
-    { "MaxAttempts", NGX_HTTP_RETRY_CHAIN_IN_RETRY, 0, NULL },
-    { "BackoffRate", NGX_HTTP_RETRY_CHAIN_IN_RETRY, 0, NULL },
-    { "MaxDelaySeconds", NGX_HTTP_RETRY_CHAIN_IN_RETRY, 0, NULL },
-    { "JitterStrategy", NGX_HTTP_RETRY_CHAIN_IN_RETRY, 0, NULL },
+    { NGX_HTTP_RETRY_CHAIN_IN_RETRY|NGX_HTTP_RETRY_CHAIN_IN_CATCH, 0, NULL,
+      { "ErrorEquals" } },
+    { NGX_HTTP_RETRY_CHAIN_IN_RETRY, 0, NULL,
+      { "IntervalSeconds", "MaxAttempts", "BackoffRate", "MaxDelaySeconds",
+        "JitterStrategy" } },
 
-    { "FunctionName", NGX_HTTP_RETRY_CHAIN_IN_LAMBDA, 0, NULL },
-    { "InvocationType", NGX_HTTP_RETRY_CHAIN_IN_LAMBDA, 0, NULL },
-    { "Payload", NGX_HTTP_RETRY_CHAIN_IN_LAMBDA,
-      NGX_HTTP_RETRY_CHAIN_FIELD_IGNORED, ngx_http_retry_chain_own },
-    { "ClientContext", NGX_HTTP_RETRY_CHAIN_IN_LAMBDA,
-      NGX_HTTP_RETRY_CHAIN_FIELD_IGNORED, ngx_http_retry_chain_own },
-    { "LogType", NGX_HTTP_RETRY_CHAIN_IN_LAMBDA,
-      NGX_HTTP_RETRY_CHAIN_FIELD_IGNORED, ngx_http_retry_chain_own },
-    { "Qualifier", NGX_HTTP_RETRY_CHAIN_IN_LAMBDA,
-      NGX_HTTP_RETRY_CHAIN_FIELD_IGNORED, ngx_http_retry_chain_own },
+    { NGX_HTTP_RETRY_CHAIN_IN_LAMBDA, 0, NULL,
+      { "FunctionName", "InvocationType" } },
+    { NGX_HTTP_RETRY_CHAIN_IN_LAMBDA, NGX_HTTP_RETRY_CHAIN_FIELD_IGNORED,
+      NGX_HTTP_RETRY_CHAIN_OWN_REQUEST,
+      { "Payload", "ClientContext", "LogType", "Qualifier" } },
+    { NGX_HTTP_RETRY_CHAIN_IN_HTTP, 0, NULL,
+      { "ApiEndpoint", "Authentication", "InvocationConfig" } },
+    { NGX_HTTP_RETRY_CHAIN_IN_HTTP, NGX_HTTP_RETRY_CHAIN_FIELD_IGNORED,
+      NGX_HTTP_RETRY_CHAIN_OWN_REQUEST,
+      { "Method", "Headers", "QueryParameters", "RequestBody", "Transform" } },
 
-    { "ApiEndpoint", NGX_HTTP_RETRY_CHAIN_IN_HTTP, 0, NULL },
-    { "Authentication", NGX_HTTP_RETRY_CHAIN_IN_HTTP, 0, NULL },
-    { "InvocationConfig", NGX_HTTP_RETRY_CHAIN_IN_HTTP, 0, NULL },
-    { "Method", NGX_HTTP_RETRY_CHAIN_IN_HTTP,
-      NGX_HTTP_RETRY_CHAIN_FIELD_IGNORED, ngx_http_retry_chain_own },
-    { "Headers", NGX_HTTP_RETRY_CHAIN_IN_HTTP,
-      NGX_HTTP_RETRY_CHAIN_FIELD_IGNORED, ngx_http_retry_chain_own },
-    { "QueryParameters", NGX_HTTP_RETRY_CHAIN_IN_HTTP,
-      NGX_HTTP_RETRY_CHAIN_FIELD_IGNORED, ngx_http_retry_chain_own },
-    { "RequestBody", NGX_HTTP_RETRY_CHAIN_IN_HTTP,
-      NGX_HTTP_RETRY_CHAIN_FIELD_IGNORED, ngx_http_retry_chain_own },
-    { "Transform", NGX_HTTP_RETRY_CHAIN_IN_HTTP,
-      NGX_HTTP_RETRY_CHAIN_FIELD_IGNORED, ngx_http_retry_chain_own },
+    { NGX_HTTP_RETRY_CHAIN_NODE_CHOICE, 0, NULL, { "Choices", "Default" } },
+    { NGX_HTTP_RETRY_CHAIN_IN_CHOICES, 0, NULL, { "Condition", "Comment" } },
+    { NGX_HTTP_RETRY_CHAIN_IN_CHOICES, NGX_HTTP_RETRY_CHAIN_FIELD_REFUSED,
+      "is not supported here", { "Output" } },
 
-    { "Condition", NGX_HTTP_RETRY_CHAIN_IN_CHOICES, 0, NULL },
-    { "Choices", NGX_HTTP_RETRY_CHAIN_NODE_CHOICE, 0, NULL },
-    { "Default", NGX_HTTP_RETRY_CHAIN_NODE_CHOICE, 0, NULL },
+    { NGX_HTTP_RETRY_CHAIN_NODE_WAIT, 0, NULL, { "Seconds" } },
+    { NGX_HTTP_RETRY_CHAIN_NODE_WAIT, NGX_HTTP_RETRY_CHAIN_FIELD_REFUSED,
+      ngx_http_retry_chain_later, { "SecondsPath", "TimestampPath" } },
+    { NGX_HTTP_RETRY_CHAIN_NODE_WAIT, NGX_HTTP_RETRY_CHAIN_FIELD_REFUSED,
+      "is not supported, a run waits only for a number of seconds",
+      { "Timestamp" } },
 
-    { "Seconds", NGX_HTTP_RETRY_CHAIN_NODE_WAIT, 0, NULL },
-    { "SecondsPath", NGX_HTTP_RETRY_CHAIN_NODE_WAIT,
-      NGX_HTTP_RETRY_CHAIN_FIELD_REFUSED, ngx_http_retry_chain_later },
-    { "Timestamp", NGX_HTTP_RETRY_CHAIN_NODE_WAIT,
-      NGX_HTTP_RETRY_CHAIN_FIELD_REFUSED,
-      "is not supported, a run waits only for a number of seconds" },
-    { "TimestampPath", NGX_HTTP_RETRY_CHAIN_NODE_WAIT,
-      NGX_HTTP_RETRY_CHAIN_FIELD_REFUSED, ngx_http_retry_chain_later },
+    { NGX_HTTP_RETRY_CHAIN_NODE_FAIL, 0, NULL, { "Error", "Cause" } },
+    { NGX_HTTP_RETRY_CHAIN_NODE_FAIL, NGX_HTTP_RETRY_CHAIN_FIELD_REFUSED,
+      ngx_http_retry_chain_later, { "ErrorPath", "CausePath" } },
 
-    { "Error", NGX_HTTP_RETRY_CHAIN_NODE_FAIL, 0, NULL },
-    { "Cause", NGX_HTTP_RETRY_CHAIN_NODE_FAIL, 0, NULL },
-    { "ErrorPath", NGX_HTTP_RETRY_CHAIN_NODE_FAIL,
-      NGX_HTTP_RETRY_CHAIN_FIELD_REFUSED, ngx_http_retry_chain_later },
-    { "CausePath", NGX_HTTP_RETRY_CHAIN_NODE_FAIL,
-      NGX_HTTP_RETRY_CHAIN_FIELD_REFUSED, ngx_http_retry_chain_later },
-
-    { NULL, 0, 0, NULL }
+    { 0, 0, NULL, { NULL } }
 };
 
 
@@ -527,9 +496,7 @@ ngx_http_retry_chain_machine_check_type(ngx_http_retry_chain_machine_t *m,
 
     if (ngx_strcmp(text, "Parallel") == 0 || ngx_strcmp(text, "Map") == 0) {
         return ngx_http_retry_chain_machine_error(m, node->json, "Type",
-                                           "Parallel and Map are not "
-                                           "supported, a request has one "
-                                           "reply");
+                 "Parallel and Map are not supported, a request has one reply");
     }
 
     return ngx_http_retry_chain_machine_error(m, node->json, "Type",
@@ -566,6 +533,7 @@ ngx_http_retry_chain_machine_check_field(ngx_http_retry_chain_machine_t *m,
     cJSON *json, cJSON *item, ngx_uint_t kind, ngx_uint_t jsonata)
 {
     size_t                         len;
+    ngx_uint_t                     i;
     const char                    *name, *reason;
     ngx_http_retry_chain_known_t  *known;
 
@@ -582,11 +550,17 @@ ngx_http_retry_chain_machine_check_field(ngx_http_retry_chain_machine_t *m,
 
     reason = "unknown field";
 
-    for (known = ngx_http_retry_chain_known; known->name; known++) {
+    for (known = ngx_http_retry_chain_known; known->kinds; known++) {
 
-        if (ngx_strlen(known->name) != len
-            || ngx_strncmp(known->name, name, len) != 0)
-        {
+        for (i = 0; known->names[i]; i++) {
+            if (ngx_strlen(known->names[i]) == len
+                && ngx_strncmp(known->names[i], name, len) == 0)
+            {
+                break;
+            }
+        }
+
+        if (known->names[i] == NULL) {
             continue;
         }
 
@@ -601,7 +575,7 @@ ngx_http_retry_chain_machine_check_field(ngx_http_retry_chain_machine_t *m,
         }
     }
 
-    if (known->name == NULL) {
+    if (known->kinds == 0) {
         return ngx_http_retry_chain_machine_error(m, item, NULL, "%s", reason);
     }
 

@@ -5,7 +5,7 @@
 
 
 /*
- * The rules of a Choice as conditions.
+ * The rules of a Choice as conditions, and what these ask for.
  */
 
 
@@ -42,45 +42,25 @@ static ngx_int_t ngx_http_retry_chain_machine_literal(
 static void ngx_http_retry_chain_machine_never(
     ngx_http_retry_chain_machine_t *m, cJSON *json,
     ngx_http_retry_chain_condition_t *cond);
+static ngx_int_t ngx_http_retry_chain_machine_value(
+    ngx_http_retry_chain_machine_t *m, cJSON *json,
+    ngx_http_retry_chain_operand_t *operand);
 
 
-static struct {
-    const char                        *name;
-    ngx_http_retry_chain_condition_e   type;
-} ngx_http_retry_chain_kinds[] = {
-    { "String", NGX_HTTP_RETRY_CHAIN_CONDITION_STRING },
-    { "Numeric", NGX_HTTP_RETRY_CHAIN_CONDITION_NUMERIC },
-    { "Boolean", NGX_HTTP_RETRY_CHAIN_CONDITION_BOOLEAN },
-    { "Timestamp", NGX_HTTP_RETRY_CHAIN_CONDITION_TIMESTAMP },
-    { NULL, NGX_HTTP_RETRY_CHAIN_CONDITION_AND }
+/* in the order of the types of conditions */
+
+static const char  *ngx_http_retry_chain_comparisons[] = {
+    "And", "Or", "Not", "String", "Numeric", "Boolean", "Timestamp", "",
+    "StringMatches", "IsPresent", "IsNull", "IsNumeric", "IsString",
+    "IsBoolean", "IsTimestamp", NULL
 };
 
 
-static struct {
-    const char                        *name;
-    ngx_http_retry_chain_relation_e    relation;
-} ngx_http_retry_chain_relations[] = {
-    { "Equals", NGX_HTTP_RETRY_CHAIN_EQUAL },
-    { "LessThan", NGX_HTTP_RETRY_CHAIN_LESS },
-    { "LessThanEquals", NGX_HTTP_RETRY_CHAIN_LESS_EQUAL },
-    { "GreaterThan", NGX_HTTP_RETRY_CHAIN_GREATER },
-    { "GreaterThanEquals", NGX_HTTP_RETRY_CHAIN_GREATER_EQUAL },
-    { NULL, NGX_HTTP_RETRY_CHAIN_EQUAL }
-};
+/* in their order */
 
-
-static struct {
-    const char                        *name;
-    ngx_http_retry_chain_condition_e   type;
-} ngx_http_retry_chain_tests[] = {
-    { "StringMatches", NGX_HTTP_RETRY_CHAIN_CONDITION_MATCHES },
-    { "IsPresent", NGX_HTTP_RETRY_CHAIN_CONDITION_IS_PRESENT },
-    { "IsNull", NGX_HTTP_RETRY_CHAIN_CONDITION_IS_NULL },
-    { "IsNumeric", NGX_HTTP_RETRY_CHAIN_CONDITION_IS_NUMERIC },
-    { "IsString", NGX_HTTP_RETRY_CHAIN_CONDITION_IS_STRING },
-    { "IsBoolean", NGX_HTTP_RETRY_CHAIN_CONDITION_IS_BOOLEAN },
-    { "IsTimestamp", NGX_HTTP_RETRY_CHAIN_CONDITION_IS_TIMESTAMP },
-    { NULL, NGX_HTTP_RETRY_CHAIN_CONDITION_AND }
+static const char  *ngx_http_retry_chain_relations[] = {
+    "Equals", "LessThan", "LessThanEquals", "GreaterThan", "GreaterThanEquals",
+    NULL
 };
 
 
@@ -163,8 +143,7 @@ ngx_http_retry_chain_machine_branch(ngx_http_retry_chain_machine_t *m,
         || !ngx_http_retry_chain_machine_expression(item->valuestring, &inner))
     {
         return ngx_http_retry_chain_machine_error(m, item, NULL,
-                                                  "must be a string with "
-                                                  "\"{%% ... %%}\"");
+                                       "must be a string with \"{%% ... %%}\"");
     }
 
     return ngx_http_retry_chain_machine_jsonata(m, item, &inner, input, cond);
@@ -200,15 +179,13 @@ ngx_http_retry_chain_machine_choose(ngx_http_retry_chain_machine_t *m,
 
         if (top && ngx_strcmp(name, "Assign") == 0) {
             ngx_http_retry_chain_machine_warn(m, item, NULL,
-                                              "has no effect, variables are "
-                                              "not known here");
+                                           NGX_HTTP_RETRY_CHAIN_NO_VARIABLES);
             continue;
         }
 
         if (ngx_strcmp(name, "Next") == 0) {
             return ngx_http_retry_chain_machine_error(m, item, NULL,
-                                                "only the rule around all has "
-                                                "a Next");
+                                         "only the rule around all has a Next");
         }
 
         if (ngx_http_retry_chain_machine_comparator(name, cond, &path)
@@ -220,8 +197,7 @@ ngx_http_retry_chain_machine_choose(ngx_http_retry_chain_machine_t *m,
 
         if (value) {
             return ngx_http_retry_chain_machine_error(m, item, NULL,
-                                                "a rule has one comparison, "
-                                                "this is another one");
+                              "a rule has one comparison, this is another one");
         }
 
         value = item;
@@ -239,8 +215,7 @@ ngx_http_retry_chain_machine_choose(ngx_http_retry_chain_machine_t *m,
 
     if (cJSON_GetObjectItemCaseSensitive(json, "Variable")) {
         return ngx_http_retry_chain_machine_error(m, json, "Variable",
-                                                "has no place beside And, Or "
-                                                "and Not");
+                                         "has no place beside And, Or and Not");
     }
 
     return ngx_http_retry_chain_machine_combine(m, value, input, cond);
@@ -260,8 +235,7 @@ ngx_http_retry_chain_machine_combine(ngx_http_retry_chain_machine_t *m,
 
     if (!not && (!cJSON_IsArray(json) || json->child == NULL)) {
         return ngx_http_retry_chain_machine_error(m, json, NULL,
-                                                  "must be an array that is "
-                                                  "not empty");
+                                          "must be an array that is not empty");
     }
 
     for (item = not ? json : json->child; item; item = item->next) {
@@ -348,55 +322,43 @@ ngx_http_retry_chain_machine_comparator(const char *name,
 {
     size_t       len;
     ngx_uint_t   i, k;
-    const char  *rest;
+    const char  *kind, *rest;
 
-    static const char  *lists[] = { "And", "Or", "Not" };
+    for (i = 0; ngx_http_retry_chain_comparisons[i]; i++) {
+        kind = ngx_http_retry_chain_comparisons[i];
+        len = ngx_strlen(kind);
 
-    *path = 0;
-
-    for (i = 0; i < 3; i++) {
-        if (ngx_strcmp(lists[i], name) == 0) {
-            cond->type = NGX_HTTP_RETRY_CHAIN_CONDITION_AND + i;
-            return NGX_OK;
-        }
-    }
-
-    for (i = 0; ngx_http_retry_chain_tests[i].name; i++) {
-        if (ngx_strcmp(ngx_http_retry_chain_tests[i].name, name) == 0) {
-            cond->type = ngx_http_retry_chain_tests[i].type;
-            return NGX_OK;
-        }
-    }
-
-    for (i = 0; ngx_http_retry_chain_kinds[i].name; i++) {
-
-        len = ngx_strlen(ngx_http_retry_chain_kinds[i].name);
-
-        if (ngx_strncmp(ngx_http_retry_chain_kinds[i].name, name, len) != 0) {
+        if (len == 0 || ngx_strncmp(name, kind, len) != 0) {
             continue;
         }
 
-        for (k = 0; ngx_http_retry_chain_relations[k].name; k++) {
+        cond->type = i;
 
-            if (k && ngx_http_retry_chain_kinds[i].type
-                     == NGX_HTTP_RETRY_CHAIN_CONDITION_BOOLEAN)
-            {
-                break;
+        if (i < NGX_HTTP_RETRY_CHAIN_CONDITION_STRING
+            || i > NGX_HTTP_RETRY_CHAIN_CONDITION_TIMESTAMP)
+        {
+            if (name[len] == '\0') {
+                return NGX_OK;
             }
 
-            rest = ngx_http_retry_chain_relations[k].name;
+            continue;
+        }
+
+        for (k = 0; ngx_http_retry_chain_relations[k]; k++) {
+
+            rest = ngx_http_retry_chain_relations[k];
 
             if (ngx_strncmp(&name[len], rest, ngx_strlen(rest)) != 0) {
                 continue;
             }
 
             rest = &name[len + ngx_strlen(rest)];
+            *path = ngx_strcmp(rest, "Path") == 0;
 
-            if (*rest == '\0' || ngx_strcmp(rest, "Path") == 0) {
-                *path = *rest != '\0';
-                cond->type = ngx_http_retry_chain_kinds[i].type;
-                cond->relation = ngx_http_retry_chain_relations[k].relation;
-                return NGX_OK;
+            if (*rest == '\0' || *path) {
+                cond->relation = k;
+                return k && i == NGX_HTTP_RETRY_CHAIN_CONDITION_BOOLEAN
+                       ? NGX_DECLINED : NGX_OK;
             }
         }
     }
@@ -474,54 +436,50 @@ ngx_http_retry_chain_machine_never(ngx_http_retry_chain_machine_t *m,
     cJSON *json, ngx_http_retry_chain_condition_t *cond)
 {
     const char  *is;
-    ngx_uint_t   type;
+    ngx_uint_t   types, text;
 
-    if (cond->type >= NGX_HTTP_RETRY_CHAIN_CONDITION_IS_PRESENT) {
-        return;
-    }
+    text = 1 << NGX_HTTP_RETRY_CHAIN_CONDITION_STRING
+           | 1 << NGX_HTTP_RETRY_CHAIN_CONDITION_MATCHES
+           | 1 << NGX_HTTP_RETRY_CHAIN_CONDITION_TIMESTAMP;
 
     switch (cond->left.type) {
 
     case NGX_HTTP_RETRY_CHAIN_OPERAND_STATUS:
         is = "a status is a number";
-        type = NGX_HTTP_RETRY_CHAIN_CONDITION_NUMERIC;
+        types = 1 << NGX_HTTP_RETRY_CHAIN_CONDITION_NUMERIC;
         break;
 
     case NGX_HTTP_RETRY_CHAIN_OPERAND_HEADER:
         is = "a header is a string";
-        type = NGX_HTTP_RETRY_CHAIN_CONDITION_STRING;
+        types = text;
         break;
 
     case NGX_HTTP_RETRY_CHAIN_OPERAND_ERROR:
     case NGX_HTTP_RETRY_CHAIN_OPERAND_CAUSE:
         is = "Error and Cause are strings";
-        type = NGX_HTTP_RETRY_CHAIN_CONDITION_STRING;
+        types = text;
         break;
 
     case NGX_HTTP_RETRY_CHAIN_OPERAND_OBJECT:
         is = "this is an object";
-        type = NGX_HTTP_RETRY_CHAIN_CONDITION_AND;
+        types = 0;
         break;
 
     case NGX_HTTP_RETRY_CHAIN_OPERAND_ABSENT:
         is = "there is no such value";
-        type = NGX_HTTP_RETRY_CHAIN_CONDITION_AND;
+        types = 0;
         break;
 
     default:
         return;
     }
 
-    if (cond->type == type
-        || (type == NGX_HTTP_RETRY_CHAIN_CONDITION_STRING
-            && (cond->type == NGX_HTTP_RETRY_CHAIN_CONDITION_MATCHES
-                || cond->type == NGX_HTTP_RETRY_CHAIN_CONDITION_TIMESTAMP)))
+    if (cond->type < NGX_HTTP_RETRY_CHAIN_CONDITION_IS_PRESENT
+        && !(types & 1 << cond->type))
     {
-        return;
+        ngx_http_retry_chain_machine_warn(m, json, NULL, "is never true, %s",
+                                          is);
     }
-
-    ngx_http_retry_chain_machine_warn(m, json, NULL, "is never true, %s",
-                                      is);
 }
 
 
@@ -567,4 +525,62 @@ ngx_http_retry_chain_machine_condition(ngx_http_retry_chain_machine_t *m,
     list->list[list->nlist++] = cond;
 
     return cond;
+}
+
+
+ngx_int_t
+ngx_http_retry_chain_machine_operand(ngx_http_retry_chain_machine_t *m,
+    cJSON *json, ngx_http_retry_chain_term_t *term,
+    ngx_http_retry_chain_operand_t *operand)
+{
+    switch (term->type) {
+
+    case NGX_HTTP_RETRY_CHAIN_TERM_UNKNOWN:
+        return ngx_http_retry_chain_machine_error(m, json, NULL, "%s",
+                                                  term->reason);
+
+    case NGX_HTTP_RETRY_CHAIN_TERM_OPERAND:
+        *operand = term->operand;
+        return NGX_OK;
+
+    case NGX_HTTP_RETRY_CHAIN_TERM_CONSTANT:
+        return ngx_http_retry_chain_machine_value(m, term->json, operand);
+
+    default:
+        operand->type = NGX_HTTP_RETRY_CHAIN_OPERAND_OBJECT;
+        return NGX_OK;
+    }
+}
+
+
+static ngx_int_t
+ngx_http_retry_chain_machine_value(ngx_http_retry_chain_machine_t *m,
+    cJSON *json, ngx_http_retry_chain_operand_t *operand)
+{
+    switch (json->type & 0xff) {
+
+    case cJSON_Number:
+        operand->type = NGX_HTTP_RETRY_CHAIN_OPERAND_NUMBER;
+        operand->number = json->valuedouble;
+        return NGX_OK;
+
+    case cJSON_False:
+    case cJSON_True:
+        operand->type = NGX_HTTP_RETRY_CHAIN_OPERAND_BOOLEAN;
+        operand->number = cJSON_IsTrue(json);
+        return NGX_OK;
+
+    case cJSON_NULL:
+        operand->type = NGX_HTTP_RETRY_CHAIN_OPERAND_NULL;
+        return NGX_OK;
+
+    case cJSON_String:
+        operand->type = NGX_HTTP_RETRY_CHAIN_OPERAND_STRING;
+        return ngx_http_retry_chain_machine_copy(m, json->valuestring,
+                                                 &operand->text);
+
+    default: /* cJSON_Array, cJSON_Object */
+        operand->type = NGX_HTTP_RETRY_CHAIN_OPERAND_OBJECT;
+        return NGX_OK;
+    }
 }

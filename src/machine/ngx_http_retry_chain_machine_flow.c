@@ -133,19 +133,20 @@ ngx_http_retry_chain_machine_flow_task(ngx_http_retry_chain_machine_t *m,
     ngx_http_retry_chain_scope_t   scope;
 
     if (ngx_http_retry_chain_machine_unused(m, node, "InputPath",
-                                            "has no effect, a step gets the "
-                                            "client's own request")
+                                            NGX_HTTP_RETRY_CHAIN_OWN_REQUEST)
         != NGX_OK)
     {
         return NGX_ERROR;
     }
 
     past = ngx_http_retry_chain_machine_stale(m, node->input);
-    result = ngx_http_retry_chain_machine_result(m, node);
-
-    if (past == NULL || result == NULL) {
+    if (past == NULL) {
         return NGX_ERROR;
     }
+
+    result = m->results[node->state.http ? NGX_HTTP_RETRY_CHAIN_RESULT_HTTP
+                        : node->direct ? NGX_HTTP_RETRY_CHAIN_RESULT_FUNCTION
+                        : NGX_HTTP_RETRY_CHAIN_RESULT_LAMBDA];
 
     ngx_memzero(&scope, sizeof(ngx_http_retry_chain_scope_t));
 
@@ -199,12 +200,7 @@ ngx_http_retry_chain_machine_flow_catch(ngx_http_retry_chain_machine_t *m,
     ngx_http_retry_chain_term_t   *data;
     ngx_http_retry_chain_scope_t   scope;
 
-    data = ngx_http_retry_chain_machine_term(m,
-                                             NGX_HTTP_RETRY_CHAIN_TERM_ERROR);
-    if (data == NULL) {
-        return NGX_ERROR;
-    }
-
+    data = m->results[NGX_HTTP_RETRY_CHAIN_RESULT_ERROR];
     output = cJSON_GetObjectItemCaseSensitive(json, "Output");
 
     if (output) {
@@ -289,20 +285,20 @@ ngx_http_retry_chain_machine_flow_made(ngx_http_retry_chain_machine_t *m,
 {
     if (!node->after) {
         ngx_http_retry_chain_machine_warn(m, json, NULL,
-                                          "has no effect, a step gets the "
-                                          "client's own request");
+                                          NGX_HTTP_RETRY_CHAIN_OWN_REQUEST);
         return NGX_OK;
     }
 
-    if (ngx_http_retry_chain_machine_keeps(m, made)
-        || !ngx_http_retry_chain_machine_has(m, node->input))
+    if (ngx_http_retry_chain_machine_has(m, made)
+        == NGX_HTTP_RETRY_CHAIN_HAS_REPLY
+        || !(ngx_http_retry_chain_machine_has(m, node->input)
+             & NGX_HTTP_RETRY_CHAIN_HAS_REPLY))
     {
         return NGX_OK;
     }
 
     return ngx_http_retry_chain_machine_error(m, json, NULL,
-                                              "would change the answer, which "
-                                              "is the last reply as it is");
+                   "would change the answer, which is the last reply as it is");
 }
 
 
@@ -547,7 +543,7 @@ ngx_http_retry_chain_machine_intrinsic(ngx_http_retry_chain_machine_t *m,
     argument.data = (u_char *) text + prefix;
     argument.len = len - prefix - 1;
 
-    rc = ngx_http_retry_chain_json_path(m->temp, &argument, &path, &err);
+    rc = ngx_http_retry_chain_json_path(m->pool, &argument, &path, &err);
 
     if (rc != NGX_OK) {
         return rc == NGX_DECLINED ? &m->unknown : NULL;
@@ -593,7 +589,7 @@ ngx_http_retry_chain_machine_path(ngx_http_retry_chain_machine_t *m,
     text.data = (u_char *) json->valuestring;
     text.len = ngx_strlen(json->valuestring);
 
-    rc = ngx_http_retry_chain_json_path(m->temp, &text, path, &err);
+    rc = ngx_http_retry_chain_json_path(m->pool, &text, path, &err);
 
     if (rc == NGX_DECLINED) {
         return ngx_http_retry_chain_machine_error(m, json, NULL,

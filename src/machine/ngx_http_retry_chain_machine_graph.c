@@ -330,15 +330,12 @@ ngx_http_retry_chain_machine_prefix(ngx_http_retry_chain_machine_t *m)
 
         if (node->type == NGX_HTTP_RETRY_CHAIN_NODE_CHOICE) {
             return ngx_http_retry_chain_machine_error(m, node->json, NULL,
-                                                "a Choice before the first "
-                                                "Task has no reply to choose "
-                                                "by");
+                    "a Choice before the first Task has no reply to choose by");
         }
 
         node->after = 0;
     }
 
     return ngx_http_retry_chain_machine_error(m, node->json, NULL,
-                                              "the machine ends before its "
-                                              "first Task");
+                                      "the machine ends before its first Task");
 }

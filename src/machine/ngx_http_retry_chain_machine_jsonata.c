@@ -34,8 +34,6 @@ static ngx_int_t ngx_http_retry_chain_jsonata_list(
     ngx_http_retry_chain_condition_t *cond);
 static ngx_int_t ngx_http_retry_chain_jsonata_primary(
     ngx_http_retry_chain_jsonata_t *j, ngx_http_retry_chain_condition_t *cond);
-static ngx_int_t ngx_http_retry_chain_jsonata_group(
-    ngx_http_retry_chain_jsonata_t *j, ngx_http_retry_chain_condition_t *cond);
 static void ngx_http_retry_chain_jsonata_is(
     ngx_http_retry_chain_condition_t *cond,
     ngx_http_retry_chain_condition_e type);
@@ -82,9 +80,7 @@ ngx_http_retry_chain_machine_expression(const char *text, ngx_str_t *inner)
     last = (u_char *) text + len - 2;
     p = ngx_http_retry_chain_jsonata_blanks((u_char *) text + 2, last);
 
-    while (last > p && (last[-1] == ' ' || last[-1] == '\n'
-                        || last[-1] == '\t' || last[-1] == '\r'))
-    {
+    while (last > p && ngx_strchr(" \t\r\n", last[-1])) {
         last--;
     }
 
@@ -173,60 +169,51 @@ static ngx_int_t
 ngx_http_retry_chain_jsonata_primary(ngx_http_retry_chain_jsonata_t *j,
     ngx_http_retry_chain_condition_t *cond)
 {
-    ngx_http_retry_chain_condition_t  *inner;
+    ngx_uint_t  not;
 
-    if (ngx_http_retry_chain_jsonata_token(j, "(")) {
-        return ngx_http_retry_chain_jsonata_group(j, cond);
-    }
+    not = ngx_http_retry_chain_jsonata_token(j, "$not");
 
-    if (ngx_http_retry_chain_jsonata_token(j, "$not")) {
-
+    if (not) {
         cond->type = NGX_HTTP_RETRY_CHAIN_CONDITION_NOT;
-        inner = ngx_http_retry_chain_machine_condition(j->m, cond, cond->type);
+        cond = ngx_http_retry_chain_machine_condition(j->m, cond, cond->type);
 
-        if (inner == NULL
+        if (cond == NULL
             || ngx_http_retry_chain_jsonata_expect(j, "(") != NGX_OK)
         {
             return NGX_ERROR;
         }
-
-        return ngx_http_retry_chain_jsonata_group(j, inner);
     }
 
-    if (ngx_http_retry_chain_jsonata_token(j, "$exists")) {
+    if (not || ngx_http_retry_chain_jsonata_token(j, "(")) {
 
-        ngx_http_retry_chain_jsonata_is(cond,
-                                   NGX_HTTP_RETRY_CHAIN_CONDITION_IS_PRESENT);
+        if (++j->depth > NGX_HTTP_RETRY_CHAIN_JSON_DEPTH) {
+            return ngx_http_retry_chain_jsonata_error(j, "nested too deeply");
+        }
 
-        if (ngx_http_retry_chain_jsonata_expect(j, "(") != NGX_OK
-            || ngx_http_retry_chain_jsonata_operand(j, &cond->left) != NGX_OK)
+        if (ngx_http_retry_chain_jsonata_list(j,
+                                       NGX_HTTP_RETRY_CHAIN_CONDITION_OR, cond)
+            != NGX_OK)
         {
             return NGX_ERROR;
         }
 
+        j->depth--;
+
         return ngx_http_retry_chain_jsonata_expect(j, ")");
     }
 
-    return ngx_http_retry_chain_jsonata_compare(j, cond);
-}
-
-
-static ngx_int_t
-ngx_http_retry_chain_jsonata_group(ngx_http_retry_chain_jsonata_t *j,
-    ngx_http_retry_chain_condition_t *cond)
-{
-    if (++j->depth > NGX_HTTP_RETRY_CHAIN_JSON_DEPTH) {
-        return ngx_http_retry_chain_jsonata_error(j, "nested too deeply");
+    if (!ngx_http_retry_chain_jsonata_token(j, "$exists")) {
+        return ngx_http_retry_chain_jsonata_compare(j, cond);
     }
 
-    if (ngx_http_retry_chain_jsonata_list(j, NGX_HTTP_RETRY_CHAIN_CONDITION_OR,
-                                          cond)
-        != NGX_OK)
+    ngx_http_retry_chain_jsonata_is(cond,
+                                   NGX_HTTP_RETRY_CHAIN_CONDITION_IS_PRESENT);
+
+    if (ngx_http_retry_chain_jsonata_expect(j, "(") != NGX_OK
+        || ngx_http_retry_chain_jsonata_operand(j, &cond->left) != NGX_OK)
     {
         return NGX_ERROR;
     }
-
-    j->depth--;
 
     return ngx_http_retry_chain_jsonata_expect(j, ")");
 }
@@ -248,20 +235,11 @@ static ngx_int_t
 ngx_http_retry_chain_jsonata_compare(ngx_http_retry_chain_jsonata_t *j,
     ngx_http_retry_chain_condition_t *cond)
 {
-    ngx_uint_t  i;
+    ngx_uint_t  i, differ;
 
-    static struct {
-        const char                       *token;
-        ngx_http_retry_chain_relation_e   relation;
-    } relations[] = {
-        { "!=", NGX_HTTP_RETRY_CHAIN_EQUAL },
-        { "=", NGX_HTTP_RETRY_CHAIN_EQUAL },
-        { "<=", NGX_HTTP_RETRY_CHAIN_LESS_EQUAL },
-        { "<", NGX_HTTP_RETRY_CHAIN_LESS },
-        { ">=", NGX_HTTP_RETRY_CHAIN_GREATER_EQUAL },
-        { ">", NGX_HTTP_RETRY_CHAIN_GREATER },
-        { NULL, NGX_HTTP_RETRY_CHAIN_EQUAL }
-    };
+    /* in the order of the relations, of two the longer one is last */
+
+    static const char  *tokens[] = { "=", "<", "<=", ">", ">=" };
 
     cond->type = NGX_HTTP_RETRY_CHAIN_CONDITION_ANY;
 
@@ -273,24 +251,26 @@ ngx_http_retry_chain_jsonata_compare(ngx_http_retry_chain_jsonata_t *j,
         return ngx_http_retry_chain_jsonata_in(j, cond);
     }
 
-    for (i = 0; relations[i].token; i++) {
-        if (ngx_http_retry_chain_jsonata_token(j, relations[i].token)) {
+    differ = ngx_http_retry_chain_jsonata_token(j, "!=");
+
+    for (i = differ ? 1 : 5; i; i--) {
+        if (differ || ngx_http_retry_chain_jsonata_token(j, tokens[i - 1])) {
             break;
         }
     }
 
-    cond->relation = relations[i].relation;
-
-    if (relations[i].token == NULL) {
+    if (i == 0) {
         ngx_http_retry_chain_jsonata_is(cond, cond->type);
         return NGX_OK;
     }
+
+    cond->relation = i - 1;
 
     if (ngx_http_retry_chain_jsonata_operand(j, &cond->right) != NGX_OK) {
         return NGX_ERROR;
     }
 
-    return i == 0 ? ngx_http_retry_chain_jsonata_differ(j, cond) : NGX_OK;
+    return differ ? ngx_http_retry_chain_jsonata_differ(j, cond) : NGX_OK;
 }
 
 
@@ -416,8 +396,7 @@ ngx_http_retry_chain_jsonata_operand(ngx_http_retry_chain_jsonata_t *j,
     if (rc == NGX_DECLINED) {
         j->pos = p;
         return ngx_http_retry_chain_jsonata_error(j,
-                                            "a path from $states.input or a "
-                                            "constant expected");
+                          "a path from $states.input or a constant expected");
     }
 
     if (rc != NGX_OK) {
@@ -472,14 +451,10 @@ ngx_http_retry_chain_jsonata_string(ngx_http_retry_chain_jsonata_t *j,
 
     for (p = j->pos; p < j->last && *p != quote; p++) {
 
-        if (*p == '\\') {
-
-            if (++p == j->last || (*p != '"' && *p != '\'' && *p != '\\'
-                                   && *p != '/'))
-            {
-                return ngx_http_retry_chain_jsonata_error(j,
-                                                          "unknown escape");
-            }
+        if (*p == '\\'
+            && (++p == j->last || !ngx_strchr("\"'\\/", *p)))
+        {
+            return ngx_http_retry_chain_jsonata_error(j, "unknown escape");
         }
 
         *dst++ = *p;
@@ -586,23 +561,16 @@ static ngx_int_t
 ngx_http_retry_chain_jsonata_reference(ngx_http_retry_chain_jsonata_t *j,
     ngx_http_retry_chain_term_t **term)
 {
-    size_t                            len;
-    ngx_int_t                         rc;
-    ngx_uint_t                        i, n;
-    ngx_http_retry_chain_json_key_t   keys[NGX_HTTP_RETRY_CHAIN_JSON_DEPTH];
+    ngx_int_t                        rc;
+    ngx_uint_t                       i, n;
+    ngx_http_retry_chain_json_key_t  keys[NGX_HTTP_RETRY_CHAIN_JSON_DEPTH];
 
     static const char  *names[] = { "input", "result", "errorOutput",
                                     "context", NULL };
 
-    len = sizeof("$states") - 1;
-
-    if ((size_t) (j->last - j->pos) < len
-        || ngx_strncmp(j->pos, "$states", len) != 0)
-    {
+    if (!ngx_http_retry_chain_jsonata_token(j, "$states")) {
         return NGX_DECLINED;
     }
-
-    j->pos += len;
 
     for (n = 0; j->pos < j->last && (*j->pos == '.' || *j->pos == '['); n++) {
 
@@ -631,8 +599,7 @@ ngx_http_retry_chain_jsonata_reference(ngx_http_retry_chain_jsonata_t *j,
         return NGX_DECLINED;
     }
 
-    *term = i == 0 ? j->scope.input
-            : i == 1 ? j->scope.result
+    *term = i == 0 ? j->scope.input : i == 1 ? j->scope.result
             : i == 2 ? j->scope.error : NULL;
 
     *term = *term ? ngx_http_retry_chain_machine_lookup(j->m, *term, &keys[1],
@@ -702,8 +669,7 @@ ngx_http_retry_chain_jsonata_key(ngx_http_retry_chain_jsonata_t *j,
     }
 
     key->name.len = p - start;
-    key->name.data = ngx_pnalloc(j->m->temp, key->name.len + 1);
-
+    key->name.data = ngx_pnalloc(j->m->pool, key->name.len + 1);
     if (key->name.data == NULL) {
         return NGX_ERROR;
     }
@@ -717,7 +683,7 @@ ngx_http_retry_chain_jsonata_key(ngx_http_retry_chain_jsonata_t *j,
 static u_char *
 ngx_http_retry_chain_jsonata_blanks(u_char *p, u_char *last)
 {
-    while (p < last && (*p == ' ' || *p == '\t' || *p == '\n' || *p == '\r')) {
+    while (p < last && ngx_strchr(" \t\r\n", *p)) {
         p++;
     }
 

@@ -40,21 +40,37 @@
 #define NGX_HTTP_RETRY_CHAIN_IN_LAMBDA      0x0400    /* Parameters */
 #define NGX_HTTP_RETRY_CHAIN_IN_HTTP        0x0800
 
+/* results of a Task; replies to functions are in those of lambda:invoke */
+
+#define NGX_HTTP_RETRY_CHAIN_RESULT_FUNCTION  0
+#define NGX_HTTP_RETRY_CHAIN_RESULT_HTTP      1
+#define NGX_HTTP_RETRY_CHAIN_RESULT_LAMBDA    2
+#define NGX_HTTP_RETRY_CHAIN_RESULT_ERROR     3    /* that was caught */
+
+/* what there is in data: a part of the reply, a constant in place of one */
+
+#define NGX_HTTP_RETRY_CHAIN_HAS_REPLY      0x01
+#define NGX_HTTP_RETRY_CHAIN_HAS_OTHER      0x02
+
 /* the largest value of a field in seconds or of MaxAttempts */
 
 #define NGX_HTTP_RETRY_CHAIN_MACHINE_MAX    99999999
 
 
+/* what is said in several places of fields that are ignored */
+
+#define NGX_HTTP_RETRY_CHAIN_OWN_REQUEST                                      \
+    "has no effect, a step gets the client's own request"
+#define NGX_HTTP_RETRY_CHAIN_NO_VARIABLES                                     \
+    "has no effect, variables are not known here"
+
+
 /* what is known of the data that a state has as its input */
 
 typedef enum {
-    NGX_HTTP_RETRY_CHAIN_TERM_INPUT = 0,           /* of the execution */
-    NGX_HTTP_RETRY_CHAIN_TERM_STALE,               /* of an earlier Task */
-    NGX_HTTP_RETRY_CHAIN_TERM_UNKNOWN,
-    NGX_HTTP_RETRY_CHAIN_TERM_CONFLICT,            /* differs by the way here */
-    NGX_HTTP_RETRY_CHAIN_TERM_ABSENT,
-    NGX_HTTP_RETRY_CHAIN_TERM_REPLY,               /* of the last Task */
-    NGX_HTTP_RETRY_CHAIN_TERM_ERROR,               /* that was caught */
+    NGX_HTTP_RETRY_CHAIN_TERM_UNKNOWN = 0,         /* and why */
+    NGX_HTTP_RETRY_CHAIN_TERM_OPERAND,             /* of a condition */
+    NGX_HTTP_RETRY_CHAIN_TERM_HEADERS,             /* all of a reply */
     NGX_HTTP_RETRY_CHAIN_TERM_CONSTANT,
     NGX_HTTP_RETRY_CHAIN_TERM_OBJECT
 } ngx_http_retry_chain_term_e;
@@ -75,13 +91,16 @@ struct ngx_http_retry_chain_field_s {
 struct ngx_http_retry_chain_term_s {
     ngx_http_retry_chain_term_e         type;
 
-    ngx_http_retry_chain_json_path_t    path;      /* in a reply or an error */
+    const char                         *reason;    /* why it is unknown */
+    ngx_http_retry_chain_operand_t      operand;
     cJSON                              *json;      /* of a constant */
 
     ngx_http_retry_chain_term_t        *base;      /* of an object, or NULL */
     ngx_http_retry_chain_field_t       *fields;    /* in front of the base */
 
+    unsigned                            reply:1;   /* of the last Task */
     unsigned                            http:1;    /* reply to http:invoke */
+    unsigned                            list:1;    /* of headers of one name */
 };
 
 
@@ -146,15 +165,15 @@ typedef struct {
     ngx_uint_t                         *order;     /* nodes, sorted */
     ngx_uint_t                          norder;
 
-    /* terms that have nothing but a type */
-
-    ngx_http_retry_chain_term_t         input;
-    ngx_http_retry_chain_term_t         stale;
+    ngx_http_retry_chain_term_t         input;     /* of the execution */
+    ngx_http_retry_chain_term_t         stale;     /* of an earlier Task */
     ngx_http_retry_chain_term_t         unknown;
-    ngx_http_retry_chain_term_t         conflict;
+    ngx_http_retry_chain_term_t         conflict;  /* differs by the way here */
     ngx_http_retry_chain_term_t         absent;
+    ngx_http_retry_chain_term_t         below;     /* absent in a reply */
+    ngx_http_retry_chain_term_t         beside[2];  /* what no reply has */
 
-    ngx_http_retry_chain_term_t        *function;  /* result of lambda:invoke */
+    ngx_http_retry_chain_term_t        *results[4];  /* RESULT_* */
 
     ngx_uint_t                          fuel;      /* left for the data flow */
     ngx_uint_t                          nwarnings;
@@ -238,6 +257,10 @@ ngx_int_t ngx_http_retry_chain_machine_path(ngx_http_retry_chain_machine_t *m,
 
 /* machine_term.c */
 
+/* those that are the same everywhere */
+ngx_int_t ngx_http_retry_chain_machine_terms(
+    ngx_http_retry_chain_machine_t *m);
+
 ngx_http_retry_chain_term_t *ngx_http_retry_chain_machine_term(
     ngx_http_retry_chain_machine_t *m, ngx_http_retry_chain_term_e type);
 
@@ -250,9 +273,6 @@ ngx_http_retry_chain_term_t *ngx_http_retry_chain_machine_add(
     ngx_http_retry_chain_machine_t *m, ngx_http_retry_chain_term_t *object,
     const char *name, ngx_http_retry_chain_term_t *term);
 
-/* what the Task of this node has as its result */
-ngx_http_retry_chain_term_t *ngx_http_retry_chain_machine_result(
-    ngx_http_retry_chain_machine_t *m, ngx_http_retry_chain_node_t *node);
 ngx_http_retry_chain_term_t *ngx_http_retry_chain_machine_lookup(
     ngx_http_retry_chain_machine_t *m, ngx_http_retry_chain_term_t *term,
     ngx_http_retry_chain_json_key_t *keys, ngx_uint_t nkeys);
@@ -272,13 +292,9 @@ ngx_http_retry_chain_term_t *ngx_http_retry_chain_machine_merge(
     ngx_http_retry_chain_machine_t *m, ngx_http_retry_chain_term_t *a,
     ngx_http_retry_chain_term_t *b);
 
-/* whether a part of it is the reply or the error */
+/* a mask of HAS_* */
 ngx_uint_t ngx_http_retry_chain_machine_has(ngx_http_retry_chain_machine_t *m,
     ngx_http_retry_chain_term_t *term);
-
-/* whether it has the reply, and no part of that has been replaced */
-ngx_uint_t ngx_http_retry_chain_machine_keeps(
-    ngx_http_retry_chain_machine_t *m, ngx_http_retry_chain_term_t *term);
 
 
 /* machine_choice.c */
@@ -292,16 +308,11 @@ ngx_http_retry_chain_condition_t *ngx_http_retry_chain_machine_condition(
     ngx_http_retry_chain_machine_t *m, ngx_http_retry_chain_condition_t *list,
     ngx_http_retry_chain_condition_e type);
 
-
-/* machine_operand.c */
-
 /* what a condition asks for; an error if the run does not know it */
 ngx_int_t ngx_http_retry_chain_machine_operand(
     ngx_http_retry_chain_machine_t *m, cJSON *json,
     ngx_http_retry_chain_term_t *term,
     ngx_http_retry_chain_operand_t *operand);
-ngx_int_t ngx_http_retry_chain_machine_value(ngx_http_retry_chain_machine_t *m,
-    cJSON *json, ngx_http_retry_chain_operand_t *operand);
 
 
 /* machine_jsonata.c */

@@ -207,9 +207,8 @@ ngx_http_retry_chain_machine_limit(ngx_http_retry_chain_machine_t *m)
 
         if (!clamped || share == 1) {
             return ngx_http_retry_chain_machine_error(m, m->json, NULL,
-                                           "a run could make %ui attempts, at "
-                                           "most %d are allowed", n,
-                                           NGX_HTTP_RETRY_CHAIN_MAX_ATTEMPTS);
+                     "a run could make %ui attempts, at most %d are allowed",
+                     n, NGX_HTTP_RETRY_CHAIN_MAX_ATTEMPTS);
         }
     }
 
@@ -400,8 +399,7 @@ ngx_http_retry_chain_machine_deadline(ngx_http_retry_chain_machine_t *m)
 
     if (plan->timeout && m->result->sleep >= plan->timeout) {
         ngx_http_retry_chain_machine_warn(m, m->json, NULL,
-                                     "a run could wait for %ui s in all, but "
-                                     "ends after %M ms", seconds,
-                                     plan->timeout);
+                    "a run could wait for %ui s in all, but ends after %M ms",
+                    seconds, plan->timeout);
     }
 }

@@ -106,8 +106,7 @@ ngx_http_retry_chain_machine_resource(ngx_http_retry_chain_machine_t *m,
     {
         if (args) {
             ngx_http_retry_chain_machine_warn(m, args, NULL,
-                                              "has no effect, a step gets the "
-                                              "client's own request");
+                                            NGX_HTTP_RETRY_CHAIN_OWN_REQUEST);
         }
 
         node->direct = 1;
@@ -117,15 +116,11 @@ ngx_http_retry_chain_machine_resource(ngx_http_retry_chain_machine_t *m,
 
     if (ngx_strstr(rest, ".waitForTaskToken") || ngx_strstr(rest, ".sync")) {
         return ngx_http_retry_chain_machine_error(m, json, "Resource",
-                                                  "is not supported, the "
-                                                  "result of a step is its "
-                                                  "reply");
+                         "is not supported, the result of a step is its reply");
     }
 
     return ngx_http_retry_chain_machine_error(m, json, "Resource",
-                                              "is not supported, a step is "
-                                              "lambda:invoke, http:invoke or "
-                                              "a function");
+        "is not supported, a step is lambda:invoke, http:invoke or a function");
 }
 
 
@@ -137,9 +132,7 @@ ngx_http_retry_chain_machine_lambda(ngx_http_retry_chain_machine_t *m,
 
     if (cJSON_GetObjectItemCaseSensitive(args, "FunctionName.$")) {
         return ngx_http_retry_chain_machine_error(m, args, "FunctionName.$",
-                                                  "must be the name of a "
-                                                  "function, which names an "
-                                                  "upstream");
+                     "must be the name of a function, which names an upstream");
     }
 
     type = cJSON_GetObjectItemCaseSensitive(args, "InvocationType");
@@ -148,9 +141,7 @@ ngx_http_retry_chain_machine_lambda(ngx_http_retry_chain_machine_t *m,
                  || ngx_strcmp(type->valuestring, "RequestResponse") != 0))
     {
         return ngx_http_retry_chain_machine_error(m, type, NULL,
-                                                  "must be "
-                                                  "\"RequestResponse\", a "
-                                                  "step waits for its reply");
+                     "must be \"RequestResponse\", a step waits for its reply");
     }
 
     return ngx_http_retry_chain_machine_function(m, node, args, "FunctionName");
@@ -191,8 +182,7 @@ ngx_http_retry_chain_machine_function(ngx_http_retry_chain_machine_t *m,
     }
 
     return ngx_http_retry_chain_machine_error(m, json, name,
-                                              "is neither the name nor the ARN "
-                                              "of a function");
+                               "is neither the name nor the ARN of a function");
 }
 
 

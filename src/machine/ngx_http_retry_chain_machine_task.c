@@ -138,8 +138,7 @@ ngx_http_retry_chain_machine_task(ngx_http_retry_chain_machine_t *m,
 
     if (timeout && (double) heartbeat >= timeout->valuedouble) {
         return ngx_http_retry_chain_machine_error(m, json, "HeartbeatSeconds",
-                                                  "must be smaller than "
-                                                  "TimeoutSeconds");
+                                         "must be smaller than TimeoutSeconds");
     }
 
     if (ngx_http_retry_chain_machine_retry(m, node) != NGX_OK) {
@@ -269,8 +268,8 @@ ngx_http_retry_chain_machine_retrier(ngx_http_retry_chain_machine_t *m,
 
     if (ngx_http_retry_chain_backoff(rule, last, 0xffffffff) == rule->max) {
         ngx_http_retry_chain_machine_warn(m, json, NULL,
-                                         "delays grow over %M s and are "
-                                         "reduced to that", rule->max / 1000);
+                               "delays grow over %M s and are reduced to that",
+                               rule->max / 1000);
     }
 
     return NGX_OK;
@@ -408,8 +407,7 @@ ngx_http_retry_chain_machine_errors(ngx_http_retry_chain_machine_t *m,
             && (list->child->next || json->next))
         {
             return ngx_http_retry_chain_machine_error(m, item, NULL,
-                                                "States.ALL must stand alone, "
-                                                "and in the last one");
+                            "States.ALL must stand alone, and in the last one");
         }
 
         ngx_http_retry_chain_machine_error_name(m, node, item, match);
@@ -483,8 +481,7 @@ ngx_http_retry_chain_machine_error_name(ngx_http_retry_chain_machine_t *m,
     }
 
     ngx_http_retry_chain_machine_warn(m, json, NULL,
-                                 "never matches, no attempt ends with this "
-                                 "error");
+                              "never matches, no attempt ends with this error");
 }
 
 
@@ -524,8 +521,7 @@ ngx_http_retry_chain_machine_fail(ngx_http_retry_chain_machine_t *m,
             && ngx_http_retry_chain_machine_expression(text, &inner))
         {
             return ngx_http_retry_chain_machine_error(m, node->json, names[i],
-                                      "must be plain text, it is sent as it "
-                                      "is");
+                                     "must be plain text, it is sent as it is");
         }
 
         if (ngx_http_retry_chain_machine_copy(m, text,
