@@ -315,26 +315,81 @@ ngx_http_retry_chain_machine_name(u_char *p, u_char *last, const char *name)
 }
 
 
+ngx_int_t
+ngx_http_retry_chain_machine_is(ngx_http_retry_chain_machine_t *m, cJSON *json,
+    ngx_uint_t types)
+{
+    const char  *what;
+
+    if (((ngx_uint_t) json->type & types)
+        && (types != NGX_HTTP_RETRY_CHAIN_LIST || json->child))
+    {
+        return NGX_OK;
+    }
+
+    switch (types) {
+
+    case cJSON_Object:
+        what = "an object";
+        break;
+
+    case cJSON_Array:
+        what = "an array";
+        break;
+
+    case NGX_HTTP_RETRY_CHAIN_LIST:
+        what = "an array that is not empty";
+        break;
+
+    case cJSON_String:
+        what = "a string";
+        break;
+
+    case cJSON_Number:
+        what = "a number";
+        break;
+
+    default: /* NGX_HTTP_RETRY_CHAIN_BOOL */
+        what = "true or false";
+        break;
+    }
+
+    return ngx_http_retry_chain_machine_error(m, json, NULL, "must be %s",
+                                              what);
+}
+
+
+cJSON *
+ngx_http_retry_chain_machine_get(ngx_http_retry_chain_machine_t *m,
+    cJSON *json, const char *name, ngx_uint_t types)
+{
+    cJSON  *field;
+
+    field = cJSON_GetObjectItemCaseSensitive(json, name);
+
+    if (field == NULL) {
+        (void) ngx_http_retry_chain_machine_error(m, json, name, "is missing");
+        return NULL;
+    }
+
+    return ngx_http_retry_chain_machine_is(m, field, types) == NGX_OK ? field
+                                                                      : NULL;
+}
+
+
 const char *
 ngx_http_retry_chain_machine_string(ngx_http_retry_chain_machine_t *m,
     cJSON *json, const char *name, const char *absent)
 {
     cJSON  *field;
 
-    field = cJSON_GetObjectItemCaseSensitive(json, name);
-
-    if (field == NULL && absent) {
+    if (absent && cJSON_GetObjectItemCaseSensitive(json, name) == NULL) {
         return absent;
     }
 
-    if (!cJSON_IsString(field)) {
-        (void) ngx_http_retry_chain_machine_error(m, json, name,
-                                                  field ? "must be a string"
-                                                        : "is missing");
-        return NULL;
-    }
+    field = ngx_http_retry_chain_machine_get(m, json, name, cJSON_String);
 
-    return field->valuestring;
+    return field ? field->valuestring : NULL;
 }
 
 

@@ -98,7 +98,7 @@ static const char  ngx_http_retry_chain_later[] =
     "is not supported, its value is known only when the machine runs";
 
 
-/* a field may be known to several kinds of objects, each in its own way */
+/* those of type 0 are taken; a name may be known in several limits */
 
 static ngx_http_retry_chain_known_t  ngx_http_retry_chain_known[] = {
 
@@ -319,13 +319,15 @@ ngx_http_retry_chain_machine_check_states(ngx_http_retry_chain_machine_t *m)
         return NGX_ERROR;
     }
 
-    states = cJSON_GetObjectItemCaseSensitive(m->json, "States");
+    states = ngx_http_retry_chain_machine_get(m, m->json, "States",
+                                              NGX_HTTP_RETRY_CHAIN_ANY);
+    if (states == NULL) {
+        return NGX_ERROR;
+    }
 
     if (!cJSON_IsObject(states) || states->child == NULL) {
-        return ngx_http_retry_chain_machine_error(m, m->json, "States", "%s",
-                                          states
-                                          ? "must be an object with states"
-                                          : "is missing");
+        return ngx_http_retry_chain_machine_error(m, states, NULL,
+                                              "must be an object with states");
     }
 
     n = cJSON_GetArraySize(states);
@@ -451,15 +453,11 @@ ngx_http_retry_chain_machine_check_node(ngx_http_retry_chain_machine_t *m,
         }
     }
 
-    if (!cJSON_IsObject(node->json)) {
-        return ngx_http_retry_chain_machine_error(m, node->json, NULL,
-                                                  "must be an object");
-    }
-
     jsonata = m->jsonata;
 
-    if (ngx_http_retry_chain_machine_check_language(m, node->json, &jsonata)
-        != NGX_OK
+    if (ngx_http_retry_chain_machine_is(m, node->json, cJSON_Object) != NGX_OK
+        || ngx_http_retry_chain_machine_check_language(m, node->json, &jsonata)
+           != NGX_OK
         || ngx_http_retry_chain_machine_check_type(m, node) != NGX_OK)
     {
         return NGX_ERROR;
@@ -510,9 +508,8 @@ ngx_http_retry_chain_machine_check_fields(ngx_http_retry_chain_machine_t *m,
 {
     cJSON  *item;
 
-    if (!cJSON_IsObject(json)) {
-        return ngx_http_retry_chain_machine_error(m, json, NULL,
-                                                  "must be an object");
+    if (ngx_http_retry_chain_machine_is(m, json, cJSON_Object) != NGX_OK) {
+        return NGX_ERROR;
     }
 
     for (item = json->child; item; item = item->next) {

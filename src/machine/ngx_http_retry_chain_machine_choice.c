@@ -123,11 +123,10 @@ ngx_http_retry_chain_machine_branch(ngx_http_retry_chain_machine_t *m,
         return NGX_ERROR;
     }
 
-    item = cJSON_GetObjectItemCaseSensitive(json, "Condition");
-
+    item = ngx_http_retry_chain_machine_get(m, json, "Condition",
+                                            NGX_HTTP_RETRY_CHAIN_ANY);
     if (item == NULL) {
-        return ngx_http_retry_chain_machine_error(m, json, "Condition",
-                                                  "is missing");
+        return NGX_ERROR;
     }
 
     if (cJSON_IsBool(item)) {
@@ -159,9 +158,8 @@ ngx_http_retry_chain_machine_choose(ngx_http_retry_chain_machine_t *m,
     ngx_uint_t   path;
     const char  *name;
 
-    if (!cJSON_IsObject(json)) {
-        return ngx_http_retry_chain_machine_error(m, json, NULL,
-                                                  "must be an object");
+    if (ngx_http_retry_chain_machine_is(m, json, cJSON_Object) != NGX_OK) {
+        return NGX_ERROR;
     }
 
     value = NULL;
@@ -228,17 +226,19 @@ ngx_http_retry_chain_machine_combine(ngx_http_retry_chain_machine_t *m,
     ngx_http_retry_chain_condition_t *cond)
 {
     cJSON                             *item;
-    ngx_uint_t                         not;
+    ngx_uint_t                         alone;
     ngx_http_retry_chain_condition_t  *inner;
 
-    not = cond->type == NGX_HTTP_RETRY_CHAIN_CONDITION_NOT;
+    alone = cond->type == NGX_HTTP_RETRY_CHAIN_CONDITION_NOT;
 
-    if (!not && (!cJSON_IsArray(json) || json->child == NULL)) {
-        return ngx_http_retry_chain_machine_error(m, json, NULL,
-                                          "must be an array that is not empty");
+    if (!alone
+        && ngx_http_retry_chain_machine_is(m, json, NGX_HTTP_RETRY_CHAIN_LIST)
+           != NGX_OK)
+    {
+        return NGX_ERROR;
     }
 
-    for (item = not ? json : json->child; item; item = item->next) {
+    for (item = alone ? json : json->child; item; item = item->next) {
 
         inner = ngx_http_retry_chain_machine_condition(m, cond,
                                           NGX_HTTP_RETRY_CHAIN_CONDITION_AND);
@@ -250,7 +250,7 @@ ngx_http_retry_chain_machine_combine(ngx_http_retry_chain_machine_t *m,
             return NGX_ERROR;
         }
 
-        if (not) {
+        if (alone) {
             break;
         }
     }
@@ -267,15 +267,13 @@ ngx_http_retry_chain_machine_compare(ngx_http_retry_chain_machine_t *m,
     cJSON      *variable;
     ngx_int_t   rc;
 
-    variable = cJSON_GetObjectItemCaseSensitive(json, "Variable");
+    variable = ngx_http_retry_chain_machine_get(m, json, "Variable",
+                                                NGX_HTTP_RETRY_CHAIN_ANY);
 
-    if (variable == NULL) {
-        return ngx_http_retry_chain_machine_error(m, json, "Variable",
-                                                  "is missing");
-    }
-
-    if (ngx_http_retry_chain_machine_variable(m, variable, input, &cond->left)
-        != NGX_OK)
+    if (variable == NULL
+        || ngx_http_retry_chain_machine_variable(m, variable, input,
+                                                 &cond->left)
+           != NGX_OK)
     {
         return NGX_ERROR;
     }
@@ -372,41 +370,31 @@ ngx_http_retry_chain_machine_literal(ngx_http_retry_chain_machine_t *m,
     cJSON *json, ngx_http_retry_chain_condition_t *cond)
 {
     int64_t                          time;
+    ngx_uint_t                       types;
     ngx_http_retry_chain_operand_t  *right;
 
     switch (cond->type) {
 
     case NGX_HTTP_RETRY_CHAIN_CONDITION_NUMERIC:
-
-        if (!cJSON_IsNumber(json)) {
-            return ngx_http_retry_chain_machine_error(m, json, NULL,
-                                                      "must be a number");
-        }
-
+        types = cJSON_Number;
         break;
 
     case NGX_HTTP_RETRY_CHAIN_CONDITION_STRING:
     case NGX_HTTP_RETRY_CHAIN_CONDITION_MATCHES:
     case NGX_HTTP_RETRY_CHAIN_CONDITION_TIMESTAMP:
-
-        if (!cJSON_IsString(json)) {
-            return ngx_http_retry_chain_machine_error(m, json, NULL,
-                                                      "must be a string");
-        }
-
+        types = cJSON_String;
         break;
 
     default: /* Boolean, Is... */
-
-        if (!cJSON_IsBool(json)) {
-            return ngx_http_retry_chain_machine_error(m, json, NULL,
-                                                      "must be true or false");
-        }
+        types = NGX_HTTP_RETRY_CHAIN_BOOL;
+        break;
     }
 
     right = &cond->right;
 
-    if (ngx_http_retry_chain_machine_value(m, json, right) != NGX_OK) {
+    if (ngx_http_retry_chain_machine_is(m, json, types) != NGX_OK
+        || ngx_http_retry_chain_machine_value(m, json, right) != NGX_OK)
+    {
         return NGX_ERROR;
     }
 

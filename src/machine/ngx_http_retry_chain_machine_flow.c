@@ -158,9 +158,8 @@ ngx_http_retry_chain_machine_flow_task(ngx_http_retry_chain_machine_t *m,
 
     if (json) {
 
-        if (!cJSON_IsObject(json)) {
-            return ngx_http_retry_chain_machine_error(m, json, NULL,
-                                                      "must be an object");
+        if (ngx_http_retry_chain_machine_is(m, json, cJSON_Object) != NGX_OK) {
+            return NGX_ERROR;
         }
 
         result = ngx_http_retry_chain_machine_template(m, json, &scope);
@@ -178,8 +177,8 @@ ngx_http_retry_chain_machine_flow_task(ngx_http_retry_chain_machine_t *m,
     json = cJSON_GetObjectItemCaseSensitive(node->json, "Catch");
     json = json ? json->child : NULL;
 
-    for (i = 1; i < node->nlinks; i++, json = json->next) {
-        if (ngx_http_retry_chain_machine_flow_catch(m, node, node->links[i],
+    for (i = 1; json; json = json->next) {
+        if (ngx_http_retry_chain_machine_flow_catch(m, node, node->links[i++],
                                                     json, past)
             != NGX_OK)
         {
@@ -582,8 +581,9 @@ ngx_http_retry_chain_machine_path(ngx_http_retry_chain_machine_t *m,
     ngx_http_retry_chain_json_error_t  err;
 
     if (!cJSON_IsString(json)) {
-        return ngx_http_retry_chain_machine_error(m, json, NULL,
-                                             "must be a string with a path");
+        (void) ngx_http_retry_chain_machine_error(m, json, NULL,
+                                              "must be a string with a path");
+        return NGX_ERROR;
     }
 
     text.data = (u_char *) json->valuestring;

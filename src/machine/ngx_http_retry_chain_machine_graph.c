@@ -144,29 +144,26 @@ ngx_http_retry_chain_machine_list(ngx_http_retry_chain_machine_t *m,
 {
     cJSON  *list, *item;
 
-    list = cJSON_GetObjectItemCaseSensitive(node->json, name);
-
-    if (list == NULL && optional) {
+    if (optional
+        && cJSON_GetObjectItemCaseSensitive(node->json, name) == NULL)
+    {
         return NGX_OK;
     }
 
-    if (!cJSON_IsArray(list) || (list->child == NULL && !optional)) {
-        return ngx_http_retry_chain_machine_error(m, node->json, name, "%s",
-                                list == NULL ? "is missing"
-                                : optional ? "must be an array"
-                                : "must be an array that is not empty");
+    list = ngx_http_retry_chain_machine_get(m, node->json, name,
+                                            optional
+                                            ? cJSON_Array
+                                            : NGX_HTTP_RETRY_CHAIN_LIST);
+    if (list == NULL) {
+        return NGX_ERROR;
     }
 
     for (item = list->child; item; item = item->next) {
 
-        if (!cJSON_IsObject(item)) {
-            return ngx_http_retry_chain_machine_error(m, item, NULL,
-                                                      "must be an object");
-        }
-
-        if (ngx_http_retry_chain_machine_find(m, item, "Next",
-                                              &node->links[node->nlinks++])
-            != NGX_OK)
+        if (ngx_http_retry_chain_machine_is(m, item, cJSON_Object) != NGX_OK
+            || ngx_http_retry_chain_machine_find(m, item, "Next",
+                                                 &node->links[node->nlinks++])
+               != NGX_OK)
         {
             return NGX_ERROR;
         }
@@ -186,9 +183,11 @@ ngx_http_retry_chain_machine_next(ngx_http_retry_chain_machine_t *m,
     next = cJSON_GetObjectItemCaseSensitive(node->json, "Next") != NULL;
     end = cJSON_GetObjectItemCaseSensitive(node->json, "End");
 
-    if (end && !cJSON_IsBool(end)) {
-        return ngx_http_retry_chain_machine_error(m, end, NULL,
-                                                  "must be true or false");
+    if (end
+        && ngx_http_retry_chain_machine_is(m, end, NGX_HTTP_RETRY_CHAIN_BOOL)
+           != NGX_OK)
+    {
+        return NGX_ERROR;
     }
 
     if (next == (ngx_uint_t) cJSON_IsTrue(end)) {

@@ -169,11 +169,11 @@ static ngx_int_t
 ngx_http_retry_chain_jsonata_primary(ngx_http_retry_chain_jsonata_t *j,
     ngx_http_retry_chain_condition_t *cond)
 {
-    ngx_uint_t  not;
+    ngx_uint_t  negated;
 
-    not = ngx_http_retry_chain_jsonata_token(j, "$not");
+    negated = ngx_http_retry_chain_jsonata_token(j, "$not");
 
-    if (not) {
+    if (negated) {
         cond->type = NGX_HTTP_RETRY_CHAIN_CONDITION_NOT;
         cond = ngx_http_retry_chain_machine_condition(j->m, cond, cond->type);
 
@@ -184,7 +184,7 @@ ngx_http_retry_chain_jsonata_primary(ngx_http_retry_chain_jsonata_t *j,
         }
     }
 
-    if (not || ngx_http_retry_chain_jsonata_token(j, "(")) {
+    if (negated || ngx_http_retry_chain_jsonata_token(j, "(")) {
 
         if (++j->depth > NGX_HTTP_RETRY_CHAIN_JSON_DEPTH) {
             return ngx_http_retry_chain_jsonata_error(j, "nested too deeply");

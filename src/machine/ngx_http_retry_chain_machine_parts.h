@@ -52,6 +52,12 @@
 #define NGX_HTTP_RETRY_CHAIN_HAS_REPLY      0x01
 #define NGX_HTTP_RETRY_CHAIN_HAS_OTHER      0x02
 
+/* beside the types of cJSON: an array that is not empty, true or false, any */
+
+#define NGX_HTTP_RETRY_CHAIN_LIST           (cJSON_Array|0x10000)
+#define NGX_HTTP_RETRY_CHAIN_BOOL           (cJSON_True|cJSON_False)
+#define NGX_HTTP_RETRY_CHAIN_ANY            0xff
+
 /* the largest value of a field in seconds or of MaxAttempts */
 
 #define NGX_HTTP_RETRY_CHAIN_MACHINE_MAX    99999999
@@ -198,7 +204,15 @@ ngx_int_t ngx_http_retry_chain_machine_error(ngx_http_retry_chain_machine_t *m,
 void ngx_http_retry_chain_machine_warn(ngx_http_retry_chain_machine_t *m,
     cJSON *json, const char *name, const char *fmt, ...);
 
-/* a text, or "absent" without the field; it must not be NULL */
+/* whether the item is of one of these types of cJSON; an error if not */
+ngx_int_t ngx_http_retry_chain_machine_is(ngx_http_retry_chain_machine_t *m,
+    cJSON *json, ngx_uint_t types);
+
+/* a field that must be there */
+cJSON *ngx_http_retry_chain_machine_get(ngx_http_retry_chain_machine_t *m,
+    cJSON *json, const char *name, ngx_uint_t types);
+
+/* a text; without the field "absent", or an error if that is NULL */
 const char *ngx_http_retry_chain_machine_string(
     ngx_http_retry_chain_machine_t *m, cJSON *json, const char *name,
     const char *absent);

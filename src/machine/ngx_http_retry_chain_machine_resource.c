@@ -57,9 +57,10 @@ ngx_http_retry_chain_machine_resource(ngx_http_retry_chain_machine_t *m,
     name = node->jsonata ? "Arguments" : "Parameters";
     args = cJSON_GetObjectItemCaseSensitive(json, name);
 
-    if (args && !cJSON_IsObject(args)) {
-        return ngx_http_retry_chain_machine_error(m, args, NULL,
-                                                  "must be an object");
+    if (args
+        && ngx_http_retry_chain_machine_is(m, args, cJSON_Object) != NGX_OK)
+    {
+        return NGX_ERROR;
     }
 
     len = sizeof("arn:aws") - 1;
@@ -81,17 +82,15 @@ ngx_http_retry_chain_machine_resource(ngx_http_retry_chain_machine_t *m,
     {
         node->state.http = ngx_strcmp(rest, ":states:::http:invoke") == 0;
 
-        if (args == NULL) {
-            return ngx_http_retry_chain_machine_error(m, json, name,
-                                                      "is missing");
-        }
+        args = ngx_http_retry_chain_machine_get(m, json, name, cJSON_Object);
 
-        if (ngx_http_retry_chain_machine_check_fields(m, args,
-                                          node->state.http
-                                          ? NGX_HTTP_RETRY_CHAIN_IN_HTTP
-                                          : NGX_HTTP_RETRY_CHAIN_IN_LAMBDA,
-                                          node->jsonata)
-            != NGX_OK)
+        if (args == NULL
+            || ngx_http_retry_chain_machine_check_fields(m, args,
+                                             node->state.http
+                                             ? NGX_HTTP_RETRY_CHAIN_IN_HTTP
+                                             : NGX_HTTP_RETRY_CHAIN_IN_LAMBDA,
+                                             node->jsonata)
+               != NGX_OK)
         {
             return NGX_ERROR;
         }
@@ -224,9 +223,8 @@ ngx_http_retry_chain_machine_connection(ngx_http_retry_chain_machine_t *m,
         return NGX_OK;
     }
 
-    if (!cJSON_IsObject(json)) {
-        return ngx_http_retry_chain_machine_error(m, json, NULL,
-                                                  "must be an object");
+    if (ngx_http_retry_chain_machine_is(m, json, cJSON_Object) != NGX_OK) {
+        return NGX_ERROR;
     }
 
     if (cJSON_GetObjectItemCaseSensitive(json, "ConnectionArn") == NULL) {

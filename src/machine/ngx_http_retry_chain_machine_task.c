@@ -162,9 +162,8 @@ ngx_http_retry_chain_machine_retry(ngx_http_retry_chain_machine_t *m,
         return NGX_OK;
     }
 
-    if (!cJSON_IsArray(list)) {
-        return ngx_http_retry_chain_machine_error(m, list, NULL,
-                                                  "must be an array");
+    if (ngx_http_retry_chain_machine_is(m, list, cJSON_Array) != NGX_OK) {
+        return NGX_ERROR;
     }
 
     if (cJSON_GetArraySize(list) > NGX_HTTP_RETRY_CHAIN_MAX_RULES) {
@@ -387,20 +386,16 @@ ngx_http_retry_chain_machine_errors(ngx_http_retry_chain_machine_t *m,
 {
     cJSON  *list, *item;
 
-    list = cJSON_GetObjectItemCaseSensitive(json, "ErrorEquals");
-
-    if (!cJSON_IsArray(list) || list->child == NULL) {
-        return ngx_http_retry_chain_machine_error(m, json, "ErrorEquals", "%s",
-                                      list
-                                      ? "must be an array that is not empty"
-                                      : "is missing");
+    list = ngx_http_retry_chain_machine_get(m, json, "ErrorEquals",
+                                            NGX_HTTP_RETRY_CHAIN_LIST);
+    if (list == NULL) {
+        return NGX_ERROR;
     }
 
     for (item = list->child; item; item = item->next) {
 
-        if (!cJSON_IsString(item)) {
-            return ngx_http_retry_chain_machine_error(m, item, NULL,
-                                                      "must be a string");
+        if (ngx_http_retry_chain_machine_is(m, item, cJSON_String) != NGX_OK) {
+            return NGX_ERROR;
         }
 
         if (ngx_strcmp(item->valuestring, "States.ALL") == 0
@@ -489,9 +484,11 @@ static ngx_int_t
 ngx_http_retry_chain_machine_wait(ngx_http_retry_chain_machine_t *m,
     ngx_http_retry_chain_node_t *node)
 {
-    if (cJSON_GetObjectItemCaseSensitive(node->json, "Seconds") == NULL) {
-        return ngx_http_retry_chain_machine_error(m, node->json, "Seconds",
-                                                  "is missing");
+    if (ngx_http_retry_chain_machine_get(m, node->json, "Seconds",
+                                         NGX_HTTP_RETRY_CHAIN_ANY)
+        == NULL)
+    {
+        return NGX_ERROR;
     }
 
     return ngx_http_retry_chain_machine_seconds(m, node->json, "Seconds", 0,
