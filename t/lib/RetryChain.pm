@@ -49,10 +49,6 @@ my %words = (
     # sends a header and a part of the body, no more
     part  => 'postpone_output 0; addition_types *; add_after_body /=hang;'
              . ' return 200 "a part of it\n";',
-
-    # the end of the body comes 400 ms after the header
-    slow  => 'limit_rate 3000; sendfile_max_chunk 1200; return 200 "'
-             . '0123456789' x 150 . '";',
 );
 
 my (@sockets, $dir);

@@ -12,8 +12,10 @@ package Ways::Limits;
 #
 # is one request: "a" refuses it, "b" fails at the first call and accepts the
 # second one.  Without a word a way accepts.  Besides statuses there are "close"
-# (the connection, without an answer), "hang", "sleep=0.3 200" and "part=503",
-# whose body does not end.  What comes back is the answer of Ways::Nginx and
+# (the connection, without an answer), "hang", "half" (of a header), "big" (one
+# that fits in no buffer), "sleep=0.3 200", "slow=0.3 200", whose end comes so
+# late, and "part=503", whose body does not end.  What comes back is the answer
+# of Ways::Nginx and
 #
 #   $x->{run}       "result [steps] [statuses] [reasons]"
 #   $x->{calls}     the ways that were called, in order: "a b b"
@@ -58,12 +60,22 @@ sub vendor {
         if $status =~ /^part=(\d+)/;
     return [close => 1] if $status eq 'close';
     return [eof => 1] if $status eq 'hang';
+    return ("HTTP/1.1 200 OK\r\nX-W", [eof => 1]) if $status eq 'half';
 
-    return (@before, reply($status, $req->{method} eq 'HEAD' ? undef
-                                    : "$way $status $req->{method} "
-                                      . sum($req->{body}) . "\n",
-                           "X-Way: $way", sprintf('X-At: %.6f', $at),
-                           @headers));
+    if ($status eq 'big') {
+        $status = 200;
+        push @headers, map { "X-Big-$_: " . 'x' x 1500 } 1 .. 8;
+    }
+
+    my $held = $status =~ s/^slow=(\S+) // && $1;
+    my $none = $req->{method} eq 'HEAD' || $status =~ /^[23]04$/;
+    my $reply = reply($status, $none ? undef
+                               : "$way $status $req->{method} "
+                                 . sum($req->{body}) . "\n",
+                      "X-Way: $way", sprintf('X-At: %.6f', $at), @headers);
+    my $end = $held ? substr($reply, -3, 3, '') : '';
+
+    return (@before, $reply, $held ? ([sleep => $held], $end) : ());
 }
 
 
