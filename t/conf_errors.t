@@ -241,7 +241,7 @@ my @cases = (
          'retry_chain_zone z 64k; retry_chain '
              . join(' ', map { "127.0.0.$i:$_" } 1 .. 16) . ';' } 1 .. 3)
      =~ s{/next/}{'/next' . ++$next_of . '/'}ger,
-     qr/\[emerg\] .*zone "z" is too small$/m],
+     qr/\[emerg\] .*zone "z" is too small for 48 steps, 3 chains and a history of \d+: it has 64k and needs \d+k in \S+nginx.conf:\d+$/m],
     ["$zone $zone retry_chain a;",
      qr/"retry_chain_zone" directive is duplicate in /],
     ["$zone retry_chain a; $next retry_chain_zone z 64k; retry_chain a;",
@@ -276,7 +276,7 @@ my @cases = (
      . 'retry_chain_zone z history=8; retry_chain a;',
      qr/\[emerg\] .*parameter "history=8" conflicts with another one of zone "z" in /],
     ['retry_chain_zone z 64k history=100; retry_chain a;',
-     qr/\[emerg\] .*zone "z" is too small$/m],
+     qr/\[emerg\] .*zone "z" is too small for 1 steps, 1 chains and a history of 100: it has 64k and needs \d+k in \S+nginx.conf:\d+$/m],
 
     (map { ["retry_chain a; retry_chain_retry_after $_;",
             qr/\[emerg\] .*invalid parameter "\Q@{[ (split ' ')[-1] ]}\E" in /] }

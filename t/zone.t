@@ -1,7 +1,7 @@
 #!/usr/bin/perl
 
-# The shared memory of a zone: over a reload, with another size, when it is
-# full, and when a worker is killed at a bad moment.
+# The shared memory of a zone: over a reload, when it is full, and when a worker
+# is killed at a bad moment.
 
 use strict;
 use warnings;
@@ -105,14 +105,6 @@ ok(reload(), 'reload');
 
 {
     forget();
-    keep(zone => 'retry_chain_zone keep 64k;');
-    ok(!reload(), 'another size');
-    like($n->log(), qr/\[emerg\] .*the size of zone "keep" is 65536 while it is 131072 in the running configuration: it cannot be changed by a reload, use another name in \S+nginx.conf:\d+/,
-         'what is said');
-    is(ask('/keep/3')->{said}, '429 limited [] [] []',
-       'the old configuration goes on');
-
-    forget();
     keep();
     place('new', 'retry_chain a;', zone => 'retry_chain_zone new;');
     ok(!reload(), 'no size');
@@ -127,24 +119,6 @@ ok(reload(), 'reload');
        'too many steps for the size');
     like($n->log(), qr/\[emerg\] .*zone "many" is too small/, 'what is said');
     is(ask('/keep/5')->{said}, '429 limited [] [] []',
-       'the old configuration goes on');
-}
-
-# the same where the size is not said at first
-
-{
-    forget();
-    place('keep/first', 'retry_chain a;', zone => 'retry_chain_zone keep;');
-    keep(zone => 'retry_chain_zone keep 64k;');
-
-    ok(!reload(), 'another size, said later');
-    is(scalar(() = $n->log() =~ /the size of zone "keep" is 65536/g), 2,
-       'what is said');
-
-    forget();
-    keep();
-    reload();
-    is(ask('/keep/6')->{said}, '429 limited [] [] []',
        'the old configuration goes on');
 }
 

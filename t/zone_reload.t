@@ -117,7 +117,10 @@ $n->stop();
     place('held/wait', 'retry_chain a; retry_chain b wait=40s;', left => 0);
     $n = limits(%status);
 
-    my ($old) = workers();
+    my $old;
+
+    $n->wait_for(sub { ($old) = workers() });
+
     my ($run) = parked(['/held/1', a => 'hang']);
     my @waiting = parked(map { ["/held/wait/$_", a => '500'] } 1 .. 3);
 
@@ -155,6 +158,166 @@ $n->stop();
     is($n->bad(), '', 'a clean log');
     $n->stop();
 }
+
+
+# ---- a zone that is full of what is in use ----------------------------------
+
+# what is new has no room beside what is there, but alone it would have
+
+sub pairs {
+    my ($set, @steps) = @_;
+
+    forget();
+    place("pairs/$set$_", "retry_chain $steps[$_]; retry_chain_limited fail;",
+          size => '64k', left => 0) for 0 .. $#steps;
+}
+
+{
+    my @spare = map { "new$_" } 1 .. 9;
+    my $http = join '', map { "upstream $_ { server 127.0.0.1:1; }\n" } @spare;
+    my %two = (%status, http => $http, listen => 'reuseport',
+               main => 'worker_processes 2;');
+    my $other = qr/\[notice\] .*zone "pairs" is full of what is in use, \d+ steps and chains have other memory/;
+
+    pairs('x', @spare[0 .. 4]);
+    $n = limits(%two);
+    pairs('y', 'a', 'b', @spare[5 .. 7]);
+
+    ok(reload(%two), 'a reload that has other steps and chains only');
+    is(scalar(() = $n->log() =~ /$other/g), 1, 'where they are');
+
+    is(ask('/pairs/y0/1', a => '429 / Retry-After: 600')->{said},
+       '429 exhausted [a] [429] [first]', 'one of them');
+    is(join(' ', map { ask("/pairs/y0/$_")->{status} } 2 .. 11),
+       join(' ', (429) x 10), 'is limited for all workers');
+    is(scalar(() = join(' ', ways_calls()) =~ m{/pairs/y0/}g), 1,
+       'it has had one call');
+    ok($n->wait_for(sub { my @all = $n->workers(); @all == 2 }, 10),
+       'the old workers have gone');
+
+    # which is known also where it has room later
+
+    pairs('y', 'a', 'b', @spare[5 .. 7]);
+    ok(!reload(%two, server => 'limit_req zone=nowhere;'),
+       'a reload that is refused');
+    ask('/pairs/y1/1', b => '429 / Retry-After: 600');
+
+    pairs('y', 'a', 'b', @spare[5 .. 7]);
+    ok(reload(%two), 'one that is not');
+    is(scalar(() = $n->log() =~ /$other/g), 1, 'there is room now');
+    is(ask('/pairs/y0/12')->{said}, '429 limited [] [] []',
+       'what was limited is limited');
+    is(ask('/pairs/y1/2')->{said}, '429 limited [] [] []',
+       'since the refused reload, too');
+
+    my ($run) = grep { $_->{uri} eq '/pairs/y0/1' }
+                     @{ zone('pairs')->{runs}{recent} };
+
+    is("$run->{chain} $run->{attempts}[0]{step}", 'server /pairs/y0/ a',
+       'recent runs have names');
+    is(join(' ', map { "$_->{name} $_->{replies}{429}" }
+                     @{ zone('pairs')->{steps} }[0 .. 1]), 'a 1 b 1',
+       'counters are kept');
+
+    is($n->bad() =~ s/.*zero size.*\n//r, '', 'a clean log');
+    $n->stop();
+}
+
+
+# many configurations, of which each has a worker that does not end
+
+{
+    forget();
+    place('many', 'retry_chain a;', size => $small, left => 0);
+    $n = limits(%status);
+
+    my @held;
+
+    for (1 .. 20) {
+        push @held, parked(["/many/$_", a => 'hang']);
+
+        my @step = 'step' . ++$names;
+
+        forget();
+        place('many', 'retry_chain a;', size => $small, left => 0);
+        place("many/more$names", "retry_chain @step;", left => 0);
+        last if !reload(%status,
+                        http => "upstream @step { server 127.0.0.1:1; }\n");
+    }
+
+    is(scalar @held, 20, 'many reloads');
+    is(scalar(my @all = $n->workers()), 21, 'many old workers');
+    like($n->log(), qr/zone "many" is full of what is in use/,
+         'there is no room for all that they use');
+    is(forgotten(qr/./), 0, 'nothing is forgotten');
+
+    my $in_flight = zone('many')->{steps}[0]{in_flight};
+
+    if ($n->log() =~ /\[error\] .*zone "many" is full, what this worker has under way is not known to others/) {
+        cmp_ok($in_flight, '<', 20, 'some are not known to others');
+
+    } else {
+        is($in_flight, 20, 'all of them are known');
+    }
+
+    close $_->{s} for @held;
+    ok($n->wait_for(sub { my @now = $n->workers(); @now == 1 }, 10), 'they end');
+    is(zone('many')->{steps}[0]{in_flight}, 0, 'nothing is under way');
+    is($n->bad(), '', 'a clean log');
+    $n->stop();
+}
+
+
+# ---- another size -----------------------------------------------------------
+
+{
+    my $size = sub {
+        forget();
+        place('size', 'retry_chain a; retry_chain_limited fail;',
+              zone => 'retry_chain_zone size;', left => 0);
+        place('size/auto', 'retry_chain b rate=5r/s;', left => 0,
+              zone => "retry_chain_zone size $_[0];");
+        return reload(%status);
+    };
+
+    forget();
+    place('size', 'retry_chain a; retry_chain_limited fail;', left => 0);
+    $n = limits(%status);
+
+    ask('/size/1', a => '429 / Retry-After: 600');
+
+    my $asked = 1;
+
+    for my $to ('256k', '256k', '64k', '128k history=9') {
+        ok($size->($to), "reload with $to");
+        is(ask('/size/' . ++$asked)->{said}, '429 limited [] [] []',
+           'what was limited is limited');
+        is(zone('size')->{steps}[0]{replies}{429}, 1, 'counters are kept');
+    }
+
+    is(zone('size')->{history}, 9, 'a history that changes with the size');
+    is(chain('/size/')->{runs}{limited}, 4, 'all runs');
+    is($n->bad(), '', 'a clean log');
+}
+
+# too small: what is said is enough
+
+for my $case ([30, '64k history=0'], [30, '64k'], [30, '64k history=50'],
+              [90, '100k'], [300, '64k history=0'], [300, '200k history=1000'])
+{
+    my ($steps, $size) = @$case;
+    my $zone = 'small' . ++$names;
+    my $http = some($zone, $steps, $size);
+
+    ok(!reload(http => $http), "$steps steps with $size");
+
+    my ($need) = $n->log() =~ /zone "$zone" is too small for $steps steps, \d+ chains and a history of \d+: it has \d+k and needs (\d+)k in \S+nginx.conf:\d+$/m;
+
+    $size =~ s/\d+k/($need \/\/ 0) . 'k'/e;
+    ok(reload(http => some($zone, $steps, $size)), "with $size");
+}
+
+$n->stop();
 
 
 # ---- without a master -------------------------------------------------------
@@ -196,6 +359,25 @@ sub forgotten {
 }
 
 
+# places with so many steps that have not been there yet
+
+sub some {
+    my ($zone, $n, $size) = @_;
+
+    my @steps = map { 'some' . ++$names } 1 .. $n;
+    my $http = join '', map { "upstream $_ { server 127.0.0.1:1; }\n" } @steps;
+
+    forget();
+
+    while (my @some = splice @steps, 0, 10) {
+        place("$zone/$some[0]", "retry_chain @some;", left => 0,
+              size => $size);
+    }
+
+    return $http;
+}
+
+
 sub status {
     return decode_json($n->ask(Ways::Nginx::request('GET', '/status', ''))
                          ->{body});
@@ -205,6 +387,12 @@ sub status {
 sub zone {
     my ($name) = @_;
     return (grep { $_->{name} eq $name } @{ status()->{zones} })[0];
+}
+
+
+sub chain {
+    my ($place) = @_;
+    return (grep { $_->{name} eq "server $place" } @{ status()->{chains} })[0];
 }
 
 

@@ -15,9 +15,18 @@ static ngx_http_retry_chain_gauges_t *ngx_http_retry_chain_gauges_add_locked(
 
 ngx_int_t
 ngx_http_retry_chain_gauges_make_locked(ngx_slab_pool_t *shpool,
-    ngx_http_retry_chain_workers_t *workers, ngx_uint_t count)
+    ngx_http_retry_chain_workers_t *workers, ngx_uint_t n)
 {
-    while (workers->count < count) {
+    ngx_http_retry_chain_gauges_t  *gauges;
+
+    for (gauges = workers->workers; gauges && n; gauges = gauges->next) {
+
+        if (!ngx_http_retry_chain_gauges_alive(gauges)) {
+            n--;
+        }
+    }
+
+    while (n--) {
 
         if (ngx_http_retry_chain_gauges_add_locked(shpool, workers) == NULL) {
             return NGX_ERROR;
@@ -48,7 +57,6 @@ ngx_http_retry_chain_gauges_add_locked(ngx_slab_pool_t *shpool,
     ngx_memory_barrier();
 
     workers->workers = gauges;
-    workers->count++;
 
     return gauges;
 }

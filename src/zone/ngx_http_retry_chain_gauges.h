@@ -33,14 +33,13 @@ struct ngx_http_retry_chain_gauges_s {
 
 typedef struct {
     ngx_http_retry_chain_gauges_t   *workers;
-    ngx_uint_t                       count;
     ngx_uint_t                       values;    /* of each */
 } ngx_http_retry_chain_workers_t;
 
 
-/* makes gauges until there are so many; NGX_ERROR if there is no memory */
+/* makes gauges until so many are free; NGX_ERROR if there is no memory */
 ngx_int_t ngx_http_retry_chain_gauges_make_locked(ngx_slab_pool_t *shpool,
-    ngx_http_retry_chain_workers_t *workers, ngx_uint_t count);
+    ngx_http_retry_chain_workers_t *workers, ngx_uint_t n);
 
 /* empty gauges for a worker that begins, or NULL */
 ngx_http_retry_chain_gauges_t *ngx_http_retry_chain_gauges_take_locked(

@@ -10,27 +10,12 @@
 #include "ngx_http_retry_chain_zone.h"
 
 
-/* of every so many runs one is kept longer, of failed and of slow ones each */
-
-#define NGX_HTTP_RETRY_CHAIN_KEPT      8
-#define NGX_HTTP_RETRY_CHAIN_MIN_KEPT  4
-#define NGX_HTTP_RETRY_CHAIN_MAX_KEPT  64
-
-/* the part of the zone for workers that are made in advance */
-
-#define NGX_HTTP_RETRY_CHAIN_WORKERS      8
-
-/* the most nodes whose attempts in flight or runs that wait are known */
-
-#define NGX_HTTP_RETRY_CHAIN_MAX_GAUGES  512
-
-
-static ngx_int_t ngx_http_retry_chain_zone_create(ngx_log_t *log,
-    ngx_http_retry_chain_zone_t *zone, size_t size);
+static ngx_int_t ngx_http_retry_chain_zone_create(
+    ngx_http_retry_chain_zone_t *zone,
+    ngx_http_retry_chain_layout_t *layout);
 static ngx_int_t ngx_http_retry_chain_zone_history(
-    ngx_http_retry_chain_zone_t *zone, size_t size);
-static void ngx_http_retry_chain_zone_workers(ngx_http_retry_chain_zone_t *zone,
-    size_t size);
+    ngx_http_retry_chain_zone_t *zone,
+    ngx_http_retry_chain_layout_t *layout);
 static ngx_int_t ngx_http_retry_chain_zone_nodes(ngx_log_t *log,
     ngx_http_retry_chain_zone_t *zone);
 static ngx_http_retry_chain_node_t *ngx_http_retry_chain_zone_find(
@@ -38,6 +23,13 @@ static ngx_http_retry_chain_node_t *ngx_http_retry_chain_zone_find(
 static ngx_http_retry_chain_node_t *ngx_http_retry_chain_zone_node(
     ngx_log_t *log, ngx_http_retry_chain_zone_t *zone, ngx_str_t *name,
     ngx_uint_t chain);
+static void *ngx_http_retry_chain_zone_spare(
+    ngx_http_retry_chain_zone_t *zone, size_t size);
+static void ngx_http_retry_chain_zone_spare_cleanup(void *data);
+static void ngx_http_retry_chain_zone_move(ngx_http_retry_chain_zone_t *zone,
+    ngx_http_retry_chain_node_t *node);
+static ngx_http_retry_chain_node_t *ngx_http_retry_chain_zone_named(
+    ngx_http_retry_chain_zone_t *zone, ngx_str_t *name, ngx_uint_t chain);
 static uint32_t ngx_http_retry_chain_zone_gauge(
     ngx_http_retry_chain_zone_t *zone);
 static ngx_http_retry_chain_node_t *ngx_http_retry_chain_zone_evict(
@@ -53,48 +45,66 @@ static ngx_int_t ngx_http_retry_chain_zone_enter(
 ngx_int_t
 ngx_http_retry_chain_zone_init(ngx_shm_zone_t *shm_zone, void *data)
 {
-    ngx_int_t                     rc;
-    ngx_log_t                    *log;
-    ngx_http_retry_chain_zone_t  *zone, *old;
+    ngx_int_t                       rc;
+    ngx_log_t                      *log;
+    ngx_http_retry_chain_zone_t    *zone;
+    ngx_http_retry_chain_layout_t   layout;
 
     zone = shm_zone->data;
-    old = data;
     log = shm_zone->shm.log;
 
     zone->shpool = (ngx_slab_pool_t *) shm_zone->shm.addr;
 
-    if (old) {
-        zone->sh = old->sh;
-        zone->old = old;
-        zone->generation = old->generation + 1;
+    if (data) {
+        zone->old = data;
+        zone->sh = zone->old->sh;
+
+        if (zone->history != NGX_CONF_UNSET_UINT
+            && zone->history != zone->sh->history)
+        {
+            ngx_log_error(NGX_LOG_EMERG, log, 0,
+                          "the \"history\" of zone \"%V\" is %ui while it is "
+                          "%ui in the running configuration: change the size, "
+                          "too, or use another name in %V:%ui",
+                          &zone->name, zone->history, zone->sh->history,
+                          &zone->file, zone->line);
+            return NGX_ERROR;
+        }
+
+        if (ngx_http_retry_chain_zone_fits(log, zone, shm_zone->shm.size)
+            != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
 
     } else if (shm_zone->shm.exists) {
         zone->sh = zone->shpool->data;
+    }
 
-    } else if (ngx_http_retry_chain_zone_create(log, zone, shm_zone->shm.size)
-               != NGX_OK)
+    ngx_http_retry_chain_zone_layout(zone, shm_zone->shm.size, &layout);
+
+    if (zone->sh == NULL
+        && (ngx_http_retry_chain_zone_create(zone, &layout) != NGX_OK
+            || ngx_http_retry_chain_zone_fits(log, zone, shm_zone->shm.size)
+               != NGX_OK
+            || ngx_http_retry_chain_zone_history(zone, &layout) != NGX_OK))
     {
-        ngx_log_error(NGX_LOG_EMERG, log, 0, "zone \"%V\" is too small",
-                      &zone->name);
         return NGX_ERROR;
     }
 
-    if (zone->history != NGX_CONF_UNSET_UINT
-        && zone->history != zone->sh->history)
-    {
-        ngx_log_error(NGX_LOG_EMERG, log, 0,
-                      "the \"history\" of zone \"%V\" is %ui while it is %ui "
-                      "in the running configuration: it cannot be changed by a "
-                      "reload, use another name",
-                      &zone->name, zone->history, zone->sh->history);
-        return NGX_ERROR;
+    if (zone->old) {
+        zone->generation = zone->old->generation + 1;
     }
 
     ngx_shmtx_lock(&zone->shpool->mutex);
 
-    rc = ngx_http_retry_chain_zone_nodes(log, zone);
+    /* without memory for it, a worker that begins makes its own */
 
-    ngx_http_retry_chain_zone_workers(zone, shm_zone->shm.size);
+    (void) ngx_http_retry_chain_gauges_make_locked(zone->shpool,
+                                                   &zone->sh->workers,
+                                                   layout.workers);
+
+    rc = ngx_http_retry_chain_zone_nodes(log, zone);
 
     ngx_shmtx_unlock(&zone->shpool->mutex);
 
@@ -105,18 +115,19 @@ ngx_http_retry_chain_zone_init(ngx_shm_zone_t *shm_zone, void *data)
 
 
 static ngx_int_t
-ngx_http_retry_chain_zone_create(ngx_log_t *log,
-    ngx_http_retry_chain_zone_t *zone, size_t size)
+ngx_http_retry_chain_zone_create(ngx_http_retry_chain_zone_t *zone,
+    ngx_http_retry_chain_layout_t *layout)
 {
-    size_t  len;
+    size_t                          len;
+    ngx_http_retry_chain_shared_t  *sh;
 
-    zone->sh = ngx_slab_calloc(zone->shpool,
-                               sizeof(ngx_http_retry_chain_shared_t));
-    if (zone->sh == NULL) {
+    sh = ngx_slab_calloc(zone->shpool, sizeof(ngx_http_retry_chain_shared_t));
+    if (sh == NULL) {
         return NGX_ERROR;
     }
 
-    zone->shpool->data = zone->sh;
+    zone->sh = sh;
+    zone->shpool->data = sh;
 
     len = sizeof(" in retry_chain_zone \"\"") + zone->name.len;
 
@@ -130,40 +141,35 @@ ngx_http_retry_chain_zone_create(ngx_log_t *log,
 
     zone->shpool->log_nomem = 0;
 
-    zone->sh->workers.values = ngx_min(
-                                size / sizeof(ngx_http_retry_chain_any_node_t),
-                                NGX_HTTP_RETRY_CHAIN_MAX_GAUGES);
+    sh->workers.values = layout->values;
+    sh->room = zone->shpool->pfree * ngx_pagesize;
 
-    return ngx_http_retry_chain_zone_history(zone, size);
+    if (zone->old) {
+
+        /* it had another size */
+
+        sh->ids = zone->old->sh->ids;
+    }
+
+    return NGX_OK;
 }
 
 
-/* unless it is response, the history takes a third of the zone at the most */
-
 static ngx_int_t
 ngx_http_retry_chain_zone_history(ngx_http_retry_chain_zone_t *zone,
-    size_t size)
+    ngx_http_retry_chain_layout_t *layout)
 {
     ngx_uint_t                             n, kept;
     ngx_http_retry_chain_history_entry_t  *entry;
 
-    n = zone->history;
-
-    if (n == NGX_CONF_UNSET_UINT) {
-        n = size / 3 / sizeof(ngx_http_retry_chain_history_entry_t);
-        n = n * NGX_HTTP_RETRY_CHAIN_KEPT / (NGX_HTTP_RETRY_CHAIN_KEPT + 2);
-        n = ngx_min(n, NGX_HTTP_RETRY_CHAIN_HISTORY);
-    }
+    n = layout->history;
+    kept = layout->kept;
 
     zone->sh->history = n;
 
     if (n == 0) {
         return NGX_OK;
     }
-
-    kept = ngx_min(ngx_max(n / NGX_HTTP_RETRY_CHAIN_KEPT,
-                           NGX_HTTP_RETRY_CHAIN_MIN_KEPT),
-                   NGX_HTTP_RETRY_CHAIN_MAX_KEPT);
 
     entry = ngx_slab_calloc(zone->shpool,
                             (n + 2 * kept)
@@ -182,32 +188,6 @@ ngx_http_retry_chain_zone_history(ngx_http_retry_chain_zone_t *zone,
     zone->sh->slow.size = kept;
 
     return NGX_OK;
-}
-
-
-/*
- * Two for each worker, so that none is missing after a reload, but an eighth of
- * the zone at the most; with more of them a worker makes its own.
- */
-
-static void
-ngx_http_retry_chain_zone_workers(ngx_http_retry_chain_zone_t *zone,
-    size_t size)
-{
-    ngx_uint_t        n, most;
-    ngx_core_conf_t  *ccf;
-
-    ccf = (ngx_core_conf_t *) ngx_get_conf(zone->cycle->conf_ctx,
-                                           ngx_core_module);
-
-    n = 2 * ngx_max(ccf->worker_processes, 1);
-    most = size / NGX_HTTP_RETRY_CHAIN_WORKERS
-           / (sizeof(ngx_http_retry_chain_gauges_t)
-              + zone->sh->workers.values * sizeof(uint32_t));
-
-    (void) ngx_http_retry_chain_gauges_make_locked(zone->shpool,
-                                                   &zone->sh->workers,
-                                                   ngx_min(n, most));
 }
 
 
@@ -246,6 +226,8 @@ ngx_http_retry_chain_zone_nodes(ngx_log_t *log,
         }
 
         queues[i]->limiter = &queues[i]->node->limiter;
+
+        ngx_http_retry_chain_zone_move(zone, &queues[i]->node->node);
     }
 
     for (i = 0; i < zone->chains.nelts; i++) {
@@ -257,6 +239,15 @@ ngx_http_retry_chain_zone_nodes(ngx_log_t *log,
                 return NGX_ERROR;
             }
         }
+
+        ngx_http_retry_chain_zone_move(zone, &chains[i]->node->node);
+    }
+
+    if (zone->spares) {
+        ngx_log_error(NGX_LOG_NOTICE, log, 0,
+                      "zone \"%V\" is full of what is in use, %ui steps and "
+                      "chains have other memory until the next reload",
+                      &zone->name, zone->spares);
     }
 
     return NGX_OK;
@@ -287,9 +278,7 @@ ngx_http_retry_chain_zone_node(ngx_log_t *log,
     ngx_http_retry_chain_zone_t *zone, ngx_str_t *name, ngx_uint_t chain)
 {
     size_t                        size;
-    ngx_http_retry_chain_node_t  *node;
-
-    /* the name lies behind it: up to 300 bytes cost nothing */
+    ngx_http_retry_chain_node_t  *node, *oldest;
 
     size = sizeof(ngx_http_retry_chain_any_node_t);
 
@@ -297,15 +286,22 @@ ngx_http_retry_chain_zone_node(ngx_log_t *log,
         node = ngx_slab_calloc_locked(zone->shpool, size + name->len);
 
         if (node) {
+            node->gauge = ngx_http_retry_chain_zone_gauge(zone);
+            node->next = zone->sh->nodes;
+            zone->sh->nodes = node;
             break;
         }
 
-        node = ngx_http_retry_chain_zone_evict(zone);
+        oldest = ngx_http_retry_chain_zone_evict(zone);
 
-        if (node == NULL) {
-            ngx_log_error(NGX_LOG_EMERG, log, 0,
-                          "zone \"%V\" is too small", &zone->name);
-            return NULL;
+        if (oldest == NULL) {
+            node = ngx_http_retry_chain_zone_spare(zone, size + name->len);
+            if (node == NULL) {
+                return NULL;
+            }
+
+            node->gauge = zone->sh->workers.values;
+            break;
         }
 
         if (!zone->evicted) {
@@ -314,10 +310,10 @@ ngx_http_retry_chain_zone_node(ngx_log_t *log,
             ngx_log_error(NGX_LOG_WARN, log, 0,
                           "zone \"%V\" is full, forgot %s \"%V\" that was "
                           "not used longest", &zone->name,
-                          node->chain ? "chain" : "step", &node->name);
+                          oldest->chain ? "chain" : "step", &oldest->name);
         }
 
-        ngx_slab_free_locked(zone->shpool, node);
+        ngx_slab_free_locked(zone->shpool, oldest);
     }
 
     node->name.len = name->len;
@@ -329,12 +325,109 @@ ngx_http_retry_chain_zone_node(ngx_log_t *log,
     node->last = zone->generation;
     node->chain = chain;
     node->id = ++zone->sh->ids;
-    node->gauge = ngx_http_retry_chain_zone_gauge(zone);
-
-    node->next = zone->sh->nodes;
-    zone->sh->nodes = node;
 
     return node;
+}
+
+
+/*
+ * Memory that workers of this configuration share, as long as it lasts.  The
+ * configuration alone has room, but not yet: workers of others are there.
+ */
+
+static void *
+ngx_http_retry_chain_zone_spare(ngx_http_retry_chain_zone_t *zone, size_t size)
+{
+    ngx_shm_t           *shm;
+    ngx_pool_cleanup_t  *cln;
+
+    cln = ngx_pool_cleanup_add(zone->cycle->pool, sizeof(ngx_shm_t));
+    if (cln == NULL) {
+        return NULL;
+    }
+
+    shm = cln->data;
+
+    ngx_memzero(shm, sizeof(ngx_shm_t));
+
+    shm->size = size;
+    shm->name = zone->name;
+    shm->log = zone->cycle->log;
+
+    if (ngx_shm_alloc(shm) != NGX_OK) {
+        return NULL;
+    }
+
+    cln->handler = ngx_http_retry_chain_zone_spare_cleanup;
+
+    zone->spares++;
+
+    return shm->addr;
+}
+
+
+static void
+ngx_http_retry_chain_zone_spare_cleanup(void *data)
+{
+    ngx_shm_free(data);
+}
+
+
+/*
+ * Where the running configuration has it elsewhere, because there was no room
+ * or in a zone of another size, what is known goes along.  The node is used by
+ * nobody yet.
+ */
+
+static void
+ngx_http_retry_chain_zone_move(ngx_http_retry_chain_zone_t *zone,
+    ngx_http_retry_chain_node_t *node)
+{
+    ngx_http_retry_chain_node_t  *old;
+
+    if (zone->old == NULL) {
+        return;
+    }
+
+    old = ngx_http_retry_chain_zone_named(zone->old, &node->name, node->chain);
+
+    if (old == NULL || old == node) {
+        return;
+    }
+
+    node->id = old->id;
+    node->used = old->used;
+
+    ngx_memcpy(node + 1, old + 1, sizeof(ngx_http_retry_chain_any_node_t)
+                                  - sizeof(ngx_http_retry_chain_node_t));
+}
+
+
+static ngx_http_retry_chain_node_t *
+ngx_http_retry_chain_zone_named(ngx_http_retry_chain_zone_t *zone,
+    ngx_str_t *name, ngx_uint_t chain)
+{
+    ngx_uint_t                       i, n;
+    ngx_http_retry_chain_node_t     *node;
+    ngx_http_retry_chain_queue_t   **queues;
+    ngx_http_retry_chain_chain_t   **chains;
+
+    queues = zone->queues.elts;
+    chains = zone->chains.elts;
+
+    n = chain ? zone->chains.nelts : zone->queues.nelts;
+
+    for (i = 0; i < n; i++) {
+        node = chain ? &chains[i]->node->node : &queues[i]->node->node;
+
+        if (node->name.len == name->len
+            && ngx_memcmp(node->name.data, name->data, name->len) == 0)
+        {
+            return node;
+        }
+    }
+
+    return NULL;
 }
 
 
@@ -364,9 +457,9 @@ ngx_http_retry_chain_zone_gauge(ngx_http_retry_chain_zone_t *zone)
 
 
 /*
- * Takes the one that was not used longest out of the list.  Workers that have
- * not begun yet are not seen: if their configuration is not the running one any
- * more, they are not to begin.
+ * Takes the one that was not used longest out of the list.  A worker that has
+ * not begun yet is not seen here; if even its configuration is older than the
+ * running one, it may find nothing left and must not begin any more.
  */
 
 static ngx_http_retry_chain_node_t *

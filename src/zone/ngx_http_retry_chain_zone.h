@@ -72,6 +72,7 @@ typedef union {
 typedef struct {
     ngx_http_retry_chain_node_t      *nodes;
     uint32_t                          ids;      /* given to nodes so far */
+    size_t                            room;     /* for all but this */
 
     ngx_uint_t                        generation; /* the youngest that began */
     ngx_uint_t                        oldest;   /* that may still begin */
@@ -121,6 +122,8 @@ struct ngx_http_retry_chain_chain_s {
 
 struct ngx_http_retry_chain_zone_s {
     ngx_str_t                        name;
+    ngx_str_t                        file;      /* where the size is said */
+    ngx_uint_t                       line;
     ngx_cycle_t                     *cycle;
     ngx_http_retry_chain_zone_t     *old;       /* while it is replaced */
     ngx_http_retry_chain_shared_t   *sh;
@@ -132,8 +135,19 @@ struct ngx_http_retry_chain_zone_s {
     ngx_msec_t                       window;    /* of the budget */
     ngx_uint_t                       history;   /* NGX_CONF_UNSET_UINT */
     ngx_uint_t                       query;     /* likewise; URIs have it */
+    ngx_uint_t                       spares;    /* nodes outside of it */
     unsigned                         evicted:1;
 };
+
+
+/* what a zone of some size has beside nodes */
+
+typedef struct {
+    ngx_uint_t                       values;    /* of a gauges */
+    ngx_uint_t                       workers;   /* for one configuration */
+    ngx_uint_t                       history;   /* the last runs */
+    ngx_uint_t                       kept;      /* failed and slow ones each */
+} ngx_http_retry_chain_layout_t;
 
 
 /*
@@ -152,6 +166,13 @@ ngx_int_t ngx_http_retry_chain_zone_use(ngx_conf_t *cf,
 
 /* the chain of such a plan, with the name that it keeps */
 ngx_int_t ngx_http_retry_chain_zone_chain(ngx_http_retry_chain_chain_t *chain);
+
+void ngx_http_retry_chain_zone_layout(ngx_http_retry_chain_zone_t *zone,
+    size_t size, ngx_http_retry_chain_layout_t *layout);
+
+/* whether the configuration has room in a zone of that size; logged */
+ngx_int_t ngx_http_retry_chain_zone_fits(ngx_log_t *log,
+    ngx_http_retry_chain_zone_t *zone, size_t size);
 
 /* called by nginx for a zone of the new configuration */
 ngx_int_t ngx_http_retry_chain_zone_init(ngx_shm_zone_t *shm_zone, void *data);

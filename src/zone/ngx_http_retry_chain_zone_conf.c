@@ -15,18 +15,38 @@
 #include "ngx_http_retry_chain_zone.h"
 
 
-static ngx_int_t ngx_http_retry_chain_zone_check(ngx_conf_t *cf,
-    ngx_str_t *name, size_t size);
+/* of every so many runs one is kept longer, of failed and of slow ones each */
+
+#define NGX_HTTP_RETRY_CHAIN_KEPT      8
+#define NGX_HTTP_RETRY_CHAIN_MIN_KEPT  4
+#define NGX_HTTP_RETRY_CHAIN_MAX_KEPT  64
+
+/* the part of the zone for workers that are made in advance */
+
+#define NGX_HTTP_RETRY_CHAIN_WORKERS      8
+
+/* the most nodes whose attempts in flight or runs that wait are known */
+
+#define NGX_HTTP_RETRY_CHAIN_MAX_GAUGES  512
+
+
+static ngx_shm_zone_t *ngx_http_retry_chain_zone_running(ngx_conf_t *cf,
+    ngx_str_t *name, void *tag);
+static ngx_http_retry_chain_zone_t *ngx_http_retry_chain_zone_new(
+    ngx_conf_t *cf, ngx_str_t *name);
 static ngx_http_retry_chain_queue_t *ngx_http_retry_chain_zone_queue(
     ngx_conf_t *cf, ngx_http_retry_chain_zone_t *zone,
     ngx_http_retry_chain_step_t *step);
+static size_t ngx_http_retry_chain_zone_need(ngx_http_retry_chain_zone_t *zone,
+    size_t size);
+static size_t ngx_http_retry_chain_zone_chunk(size_t size);
 
 
 ngx_shm_zone_t *
 ngx_http_retry_chain_zone_add(ngx_conf_t *cf, ngx_str_t *name, size_t size,
     void *tag)
 {
-    ngx_shm_zone_t               *shm_zone;
+    ngx_shm_zone_t               *shm_zone, *old;
     ngx_http_retry_chain_zone_t  *zone;
 
     shm_zone = ngx_shared_memory_add(cf, name, size, tag);
@@ -34,13 +54,37 @@ ngx_http_retry_chain_zone_add(ngx_conf_t *cf, ngx_str_t *name, size_t size,
         return NULL;
     }
 
-    if (size && ngx_http_retry_chain_zone_check(cf, name, size) != NGX_OK) {
-        return NULL;
+    zone = shm_zone->data;
+
+    if (zone == NULL) {
+        zone = ngx_http_retry_chain_zone_new(cf, name);
+        if (zone == NULL) {
+            return NULL;
+        }
+
+        shm_zone->init = ngx_http_retry_chain_zone_init;
+        shm_zone->data = zone;
     }
 
-    if (shm_zone->data) {
-        return shm_zone;
+    if (size) {
+        zone->file = cf->conf_file->file.name;
+        zone->line = cf->conf_file->line;
+
+        /* nginx gives it new memory if the size is another one */
+
+        old = ngx_http_retry_chain_zone_running(cf, name, tag);
+
+        zone->old = old && old->shm.size != size ? old->data : NULL;
     }
+
+    return shm_zone;
+}
+
+
+static ngx_http_retry_chain_zone_t *
+ngx_http_retry_chain_zone_new(ngx_conf_t *cf, ngx_str_t *name)
+{
+    ngx_http_retry_chain_zone_t  *zone;
 
     zone = ngx_pcalloc(cf->pool, sizeof(ngx_http_retry_chain_zone_t));
     if (zone == NULL) {
@@ -62,57 +106,43 @@ ngx_http_retry_chain_zone_add(ngx_conf_t *cf, ngx_str_t *name, size_t size,
     zone->history = NGX_CONF_UNSET_UINT;
     zone->query = NGX_CONF_UNSET_UINT;
 
-    shm_zone->init = ngx_http_retry_chain_zone_init;
-    shm_zone->data = zone;
-
-    return shm_zone;
+    return zone;
 }
 
 
-/* nginx would start with an empty zone of the new size */
-
-static ngx_int_t
-ngx_http_retry_chain_zone_check(ngx_conf_t *cf, ngx_str_t *name, size_t size)
+static ngx_shm_zone_t *
+ngx_http_retry_chain_zone_running(ngx_conf_t *cf, ngx_str_t *name, void *tag)
 {
     ngx_uint_t        i;
     ngx_list_part_t  *part;
-    ngx_shm_zone_t   *old;
+    ngx_shm_zone_t   *shm_zone;
 
     if (ngx_is_init_cycle(cf->cycle->old_cycle)) {
-        return NGX_OK;
+        return NULL;
     }
 
     part = &cf->cycle->old_cycle->shared_memory.part;
-    old = part->elts;
+    shm_zone = part->elts;
 
     for (i = 0; /* void */; i++) {
 
         if (i >= part->nelts) {
             if (part->next == NULL) {
-                return NGX_OK;
+                return NULL;
             }
 
             part = part->next;
-            old = part->elts;
+            shm_zone = part->elts;
             i = 0;
         }
 
-        if (old[i].shm.name.len != name->len
-            || ngx_strncmp(old[i].shm.name.data, name->data, name->len) != 0)
+        if (shm_zone[i].tag == tag
+            && shm_zone[i].shm.name.len == name->len
+            && ngx_strncmp(shm_zone[i].shm.name.data, name->data, name->len)
+               == 0)
         {
-            continue;
+            return &shm_zone[i];
         }
-
-        if (old[i].shm.size != size) {
-            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                               "the size of zone \"%V\" is %uz while it is "
-                               "%uz in the running configuration: it cannot be "
-                               "changed by a reload, use another name",
-                               name, size, old[i].shm.size);
-            return NGX_ERROR;
-        }
-
-        return NGX_OK;
     }
 }
 
@@ -232,4 +262,138 @@ ngx_http_retry_chain_zone_chain(ngx_http_retry_chain_chain_t *chain)
     *p = chain;
 
     return NGX_OK;
+}
+
+
+/*
+ * Unless it is said, the history takes a third of the zone at the most.  There
+ * is a gauges for each worker, and another one after a reload, but an eighth of
+ * the zone is enough for them; with more of them a worker makes its own.
+ */
+
+void
+ngx_http_retry_chain_zone_layout(ngx_http_retry_chain_zone_t *zone,
+    size_t size, ngx_http_retry_chain_layout_t *layout)
+{
+    ngx_uint_t        n;
+    ngx_core_conf_t  *ccf;
+
+    n = zone->history;
+
+    if (n == NGX_CONF_UNSET_UINT) {
+        n = size / 3 / sizeof(ngx_http_retry_chain_history_entry_t);
+        n = n * NGX_HTTP_RETRY_CHAIN_KEPT / (NGX_HTTP_RETRY_CHAIN_KEPT + 2);
+        n = ngx_min(n, NGX_HTTP_RETRY_CHAIN_HISTORY);
+    }
+
+    layout->history = n;
+    layout->kept = ngx_min(ngx_max(n / NGX_HTTP_RETRY_CHAIN_KEPT,
+                                   NGX_HTTP_RETRY_CHAIN_MIN_KEPT),
+                           NGX_HTTP_RETRY_CHAIN_MAX_KEPT);
+
+    layout->values = ngx_min(size / sizeof(ngx_http_retry_chain_any_node_t),
+                             NGX_HTTP_RETRY_CHAIN_MAX_GAUGES);
+
+    ccf = (ngx_core_conf_t *) ngx_get_conf(zone->cycle->conf_ctx,
+                                           ngx_core_module);
+
+    n = size / NGX_HTTP_RETRY_CHAIN_WORKERS / 2
+        / (sizeof(ngx_http_retry_chain_gauges_t)
+           + layout->values * sizeof(uint32_t));
+
+    layout->workers = ngx_min((ngx_uint_t) ngx_max(ccf->worker_processes, 1),
+                              n);
+}
+
+
+ngx_int_t
+ngx_http_retry_chain_zone_fits(ngx_log_t *log,
+    ngx_http_retry_chain_zone_t *zone, size_t size)
+{
+    size_t                         more;
+    ngx_http_retry_chain_layout_t  layout;
+
+    if (ngx_http_retry_chain_zone_need(zone, size) <= zone->sh->room) {
+        return NGX_OK;
+    }
+
+    /* the allocator takes a part of it, and maybe a page at once */
+
+    more = ngx_pagesize;
+
+    while (ngx_http_retry_chain_zone_need(zone, size + more) + more / 64
+           + ngx_pagesize > zone->sh->room + more)
+    {
+        more += ngx_pagesize;
+    }
+
+    ngx_http_retry_chain_zone_layout(zone, size, &layout);
+
+    ngx_log_error(NGX_LOG_EMERG, log, 0,
+                  "zone \"%V\" is too small for %ui steps, %ui chains and a "
+                  "history of %ui: it has %uzk and needs %uzk in %V:%ui",
+                  &zone->name, zone->queues.nelts, zone->chains.nelts,
+                  layout.history, size / 1024, (size + more) / 1024,
+                  &zone->file, zone->line);
+
+    return NGX_ERROR;
+}
+
+
+static size_t
+ngx_http_retry_chain_zone_need(ngx_http_retry_chain_zone_t *zone, size_t size)
+{
+    size_t                           need, node;
+    ngx_uint_t                       i;
+    ngx_http_retry_chain_queue_t   **queues;
+    ngx_http_retry_chain_chain_t   **chains;
+    ngx_http_retry_chain_layout_t    layout;
+
+    ngx_http_retry_chain_zone_layout(zone, size, &layout);
+
+    need = 2 * layout.workers
+           * ngx_http_retry_chain_zone_chunk(
+                                       sizeof(ngx_http_retry_chain_gauges_t)
+                                       + layout.values * sizeof(uint32_t));
+    need = ngx_align(need, ngx_pagesize);
+
+    if (layout.history) {
+        need += (layout.history + 2 * layout.kept)
+                * sizeof(ngx_http_retry_chain_history_entry_t);
+        need = ngx_align(need, ngx_pagesize);
+    }
+
+    node = sizeof(ngx_http_retry_chain_any_node_t);
+
+    queues = zone->queues.elts;
+
+    for (i = 0; i < zone->queues.nelts; i++) {
+        need += ngx_http_retry_chain_zone_chunk(node
+                                                + queues[i]->step->name.len);
+    }
+
+    chains = zone->chains.elts;
+
+    for (i = 0; i < zone->chains.nelts; i++) {
+        need += ngx_http_retry_chain_zone_chunk(node + chains[i]->name.len);
+    }
+
+    return ngx_align(need, ngx_pagesize);
+}
+
+
+/* what the allocator takes */
+
+static size_t
+ngx_http_retry_chain_zone_chunk(size_t size)
+{
+    size_t  n;
+
+    if (size > ngx_pagesize / 2) {
+        return ngx_align(size, ngx_pagesize);
+    }
+
+    for (n = ngx_pagesize / 2; n / 2 >= size; n /= 2) { /* void */ }
+
+    return n;
 }

@@ -20,7 +20,9 @@
 
 static void test_sums(void);
 static void test_taken(void);
+static void test_made(void);
 
+static ngx_uint_t count(void);
 static ngx_http_retry_chain_gauges_t *take(ngx_pid_t pid, ngx_uint_t n);
 static ngx_pid_t start(ngx_uint_t stranger);
 static void end(ngx_pid_t pid);
@@ -36,6 +38,7 @@ main(void)
 
     test_sums();
     test_taken();
+    test_made();
 
     return done_testing();
 }
@@ -85,7 +88,7 @@ static void
 test_taken(void)
 {
     ngx_pid_t                       one, two;
-    ngx_uint_t                      count;
+    ngx_uint_t                      n;
     ngx_http_retry_chain_gauges_t  *gauges, *first, *second;
 
     one = start(0);
@@ -93,7 +96,7 @@ test_taken(void)
 
     first = take(one, 5);
     second = take(two, 7);
-    count = workers.count;
+    n = count();
 
     end(one);
     end(two);
@@ -102,7 +105,7 @@ test_taken(void)
     gauges = take(one, 0);
 
     ok(gauges == first || gauges == second, "the gauges of one that is gone");
-    is_int(workers.count, count, "no other one is made");
+    is_int(count(), n, "no other one is made");
     is_int(gauges->values[0] + gauges->waiting, 0, "it is empty");
 
     gauges = gauges == first ? second : first;
@@ -114,6 +117,39 @@ test_taken(void)
            "a worker that has the pid of another one takes its gauges");
 
     end(one);
+}
+
+
+/* all are free but that of this process */
+
+static void
+test_made(void)
+{
+    ngx_uint_t  n;
+
+    n = count();
+
+    (void) ngx_http_retry_chain_gauges_make_locked(NULL, &workers, n - 1);
+    is_int(count(), n, "enough are free");
+
+    (void) ngx_http_retry_chain_gauges_make_locked(NULL, &workers, n + 1);
+    is_int(count(), n + 2, "two more are made");
+}
+
+
+static ngx_uint_t
+count(void)
+{
+    ngx_uint_t                      n;
+    ngx_http_retry_chain_gauges_t  *gauges;
+
+    n = 0;
+
+    for (gauges = workers.workers; gauges; gauges = gauges->next) {
+        n++;
+    }
+
+    return n;
 }
 
 
