@@ -345,7 +345,7 @@ ngx_http_retry_chain_postconfiguration(ngx_conf_t *cf)
                                    ngx_http_retry_chain_phase_handler)
            != NGX_OK
         || ngx_http_retry_chain_add_handler(cf, NGX_HTTP_LOG_PHASE,
-                                   ngx_http_retry_chain_passthrough_log_handler)
+                                   ngx_http_retry_chain_log_handler)
            != NGX_OK)
     {
         return NGX_ERROR;

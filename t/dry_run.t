@@ -55,11 +55,11 @@ my @cases = (
      . 'retry_chain_retry http_429 interval=1s;', ['429 / Retry-After: 5'], 429,
      'status 429, would retry at "b" in 0 ms'],
     ['again', 'retry_chain a; retry_chain_retry http_429 interval=1s;',
-     ['429 / Retry-After: 5'], 429, 'status 429, would retry at "a" in 5000 ms'],
+     ['429 / Retry-After: 5'], 429, 'status 429, would retry at "a" in 5001 ms'],
     ['default', 'retry_chain a; retry_chain_retry http_429 interval=1s;'
      . 'retry_chain_retry_after default=3s;', ['429'], 429,
-     'status 429, would retry at "a" in 3000 ms'],
-    ['default', '', ['429'], 429, 'status 429, would retry at "a" in 3000 ms'],
+     'status 429, would retry at "a" in 3001 ms'],
+    ['default', '', ['429'], 429, 'status 429, would retry at "a" in 3001 ms'],
     ['ignored', 'retry_chain a; retry_chain_retry http_429 interval=1s;'
      . 'retry_chain_retry_after off;', ['429'], 429,
      'status 429, would retry at "a" in 1000 ms'],
@@ -103,10 +103,10 @@ my @cached = (
     ['nor does a stale one', "404 / RateLimit: \"d\";r=0;t=7 / $stale",
      [a => '500'], 'status 404, would retry at "a" in 1000 ms'],
     ['a limit behind a stale failure', "404 / $stale",
-     [a => '429 / Retry-After: 5'], 'status 404, would retry at "a" in 5000 ms'],
+     [a => '429 / Retry-After: 5'], 'status 404, would retry at "a" in 5001 ms'],
     ['a 304 that makes a failure fresh', "404 / ETag: \"v1\" / $stale",
      [a => '304 / RateLimit: "d";r=0;t=6'],
-     'status 404, would retry at "a" in 6000 ms'],
+     'status 404, would retry at "a" in 6001 ms'],
     ['a limit behind a stale success', "200 / $stale",
      [a => '429 / Retry-After: 5']],
     ['a stored success that is a 304 for the client', '200 / ETag: "v1"',
@@ -261,7 +261,7 @@ ask('/stored', c => '200 / RateLimit: "d";r=0;t=90');
 for my $page (qw(page else)) {
     is(join("\n", said_after("/cached/$page/1", a => '429 / Retry-After: 5',
                              c => '200 / RateLimit: "d";r=0;t=90')),
-       'status 429, would retry at "a" in 5000 ms',
+       'status 429, would retry at "a" in 5001 ms',
        "$page: an error page from an upstream is none of its replies");
 }
 

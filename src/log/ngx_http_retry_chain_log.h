@@ -19,6 +19,8 @@
 /* called in preconfiguration */
 ngx_int_t ngx_http_retry_chain_add_variables(ngx_conf_t *cf);
 
+ngx_int_t ngx_http_retry_chain_log_handler(ngx_http_request_t *r);
+
 /* the way that a run has gone: one JSON object, as far as it has got */
 ngx_int_t ngx_http_retry_chain_trail(ngx_http_retry_chain_run_t *run,
     ngx_str_t *text);

@@ -539,7 +539,7 @@ ngx_http_retry_chain_variable_run(ngx_http_request_t *r)
     if (run == NULL
         || run->state == NGX_HTTP_RETRY_CHAIN_RUN_READY
         || (run->state == NGX_HTTP_RETRY_CHAIN_RUN_DONE
-            && run->result == NGX_HTTP_RETRY_CHAIN_BYPASSED))
+            && run->verdict.result == NGX_HTTP_RETRY_CHAIN_BYPASSED))
     {
         return NULL;
     }

@@ -51,6 +51,7 @@ ngx_http_retry_chain_error_body_error(ngx_http_retry_chain_run_t *run,
     ngx_int_t rc)
 {
     cJSON                                  *attempts;
+    ngx_str_t                              *cause;
     ngx_uint_t                              i;
     ngx_http_request_t                     *r;
     ngx_http_retry_chain_json_writer_t      writer;
@@ -65,9 +66,11 @@ ngx_http_retry_chain_error_body_error(ngx_http_retry_chain_run_t *run,
     ngx_http_retry_chain_json_writer_init(&writer, r->pool);
     ngx_http_retry_chain_json_writer_number(&writer, writer.root, "statusCode",
                                             rc);
-    ngx_http_retry_chain_error_body_string(
-                         &writer, writer.root, "error",
-                         &ngx_http_retry_chain_error_body_causes[run->result]);
+
+    cause = &ngx_http_retry_chain_error_body_causes[run->verdict.result];
+
+    ngx_http_retry_chain_error_body_string(&writer, writer.root, "error",
+                                           cause);
 
     attempts = ngx_http_retry_chain_json_writer_array(&writer, writer.root,
                                                       "attempts");

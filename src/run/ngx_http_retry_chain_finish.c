@@ -220,7 +220,7 @@ ngx_http_retry_chain_finish(ngx_http_retry_chain_run_t *run,
     r = run->request;
     at = run->attempt;
 
-    run->result = result;
+    run->verdict.result = result;
     run->end = ngx_current_msec;
 
     ngx_http_retry_chain_run_untimer(run);
@@ -237,13 +237,19 @@ ngx_http_retry_chain_finish(ngx_http_retry_chain_run_t *run,
             ngx_http_retry_chain_relay_state(r, at->request, run->target);
         }
 
-    } else {
+    } else if (run->states) {
         r->upstream_states = run->states;
     }
 
     ngx_http_retry_chain_run_set_state(run, NGX_HTTP_RETRY_CHAIN_RUN_DONE);
 
-    ngx_http_retry_chain_run_log_same(run);
+    if (run->start == 0) {
 
+        /* it has not begun */
+
+        return;
+    }
+
+    ngx_http_retry_chain_run_log_same(run);
     ngx_http_retry_chain_run_log_end(run);
 }

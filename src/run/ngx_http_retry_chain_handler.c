@@ -89,8 +89,7 @@ ngx_http_retry_chain_phase_handler(ngx_http_request_t *r)
     run->target = target;
 
     if (ngx_http_retry_chain_bypass(rcmcf, target, rclcf->plan, r)) {
-        run->result = NGX_HTTP_RETRY_CHAIN_BYPASSED;
-        ngx_http_retry_chain_run_set_state(run, NGX_HTTP_RETRY_CHAIN_RUN_DONE);
+        ngx_http_retry_chain_finish(run, NGX_HTTP_RETRY_CHAIN_BYPASSED);
         return NGX_DECLINED;
     }
 
@@ -190,8 +189,7 @@ ngx_http_retry_chain_content_handler(ngx_http_request_t *r)
     }
 
     if (rc >= NGX_HTTP_SPECIAL_RESPONSE) {
-        run->result = NGX_HTTP_RETRY_CHAIN_ABORTED;
-        ngx_http_retry_chain_run_set_state(run, NGX_HTTP_RETRY_CHAIN_RUN_DONE);
+        ngx_http_retry_chain_finish(run, NGX_HTTP_RETRY_CHAIN_ABORTED);
         return rc;
     }
 

@@ -20,11 +20,13 @@
 #include "ngx_http_retry_chain_zone.h"
 
 
+static ngx_http_retry_chain_limiter_t *ngx_http_retry_chain_limits_of(
+    ngx_http_retry_chain_run_t *run, ngx_uint_t step);
 static void ngx_http_retry_chain_limits_reply(ngx_http_retry_chain_run_t *run,
     ngx_http_retry_chain_attempt_t *at, ngx_http_request_t *r,
     ngx_uint_t status, uint64_t sent);
 static void ngx_http_retry_chain_limits_accepted(
-    ngx_http_retry_chain_queue_t *queue,
+    ngx_http_retry_chain_run_t *run, ngx_uint_t step,
     ngx_http_retry_chain_ratelimit_t *ratelimit, uint64_t sent);
 static ngx_uint_t ngx_http_retry_chain_limits_calls(
     ngx_http_retry_chain_attempt_t *at,
@@ -32,8 +34,6 @@ static ngx_uint_t ngx_http_retry_chain_limits_calls(
 static void ngx_http_retry_chain_limits_parse(ngx_http_retry_chain_run_t *run,
     ngx_http_request_t *r, ngx_uint_t status,
     ngx_http_retry_chain_ratelimit_t *ratelimit);
-static ngx_msec_t ngx_http_retry_chain_limits_refused(
-    ngx_http_retry_chain_run_t *run);
 static void ngx_http_retry_chain_limits_apply(ngx_http_retry_chain_run_t *run,
     ngx_http_retry_chain_attempt_t *at, ngx_uint_t status,
     ngx_http_retry_chain_ratelimit_t *ratelimit);
@@ -46,14 +46,51 @@ static void ngx_http_retry_chain_limits_block(ngx_http_retry_chain_run_t *run,
 static ngx_msec_t ngx_http_retry_chain_limits_msec(uint64_t time, uint64_t now);
 
 
+/* the limiter of a step, or its copy */
+
+static ngx_http_retry_chain_limiter_t *
+ngx_http_retry_chain_limits_of(ngx_http_retry_chain_run_t *run, ngx_uint_t step)
+{
+    return run->copies ? &run->copies[step] : run->plan->queues[step]->limiter;
+}
+
+
+ngx_int_t
+ngx_http_retry_chain_limits_copy(ngx_http_retry_chain_run_t *run)
+{
+    ngx_uint_t                       i;
+    ngx_http_retry_chain_limiter_t  *copies;
+
+    if (run->plan->queues == NULL) {
+        return NGX_OK;
+    }
+
+    copies = ngx_palloc(run->request->pool,
+                        run->plan->nsteps
+                        * sizeof(ngx_http_retry_chain_limiter_t));
+    if (copies == NULL) {
+        return NGX_ERROR;
+    }
+
+    for (i = 0; i < run->plan->nsteps; i++) {
+        copies[i] = *run->plan->queues[i]->limiter;
+    }
+
+    run->copies = copies;
+
+    return NGX_OK;
+}
+
+
 void
 ngx_http_retry_chain_limits_survey(ngx_http_retry_chain_run_t *run,
     ngx_http_retry_chain_limits_t *limits)
 {
-    uint64_t                            now;
-    ngx_uint_t                          i;
-    ngx_http_retry_chain_queue_t       *queue;
-    const ngx_http_retry_chain_plan_t  *plan;
+    uint64_t                                    now;
+    ngx_uint_t                                  i;
+    ngx_http_retry_chain_limiter_t             *limiter;
+    const ngx_http_retry_chain_plan_t          *plan;
+    const ngx_http_retry_chain_limiter_conf_t  *conf;
 
     plan = run->plan;
 
@@ -68,19 +105,18 @@ ngx_http_retry_chain_limits_survey(ngx_http_retry_chain_run_t *run,
     for (i = 0; i < plan->nsteps; i++) {
 
         if (plan->queues) {
-            queue = plan->queues[i];
+            limiter = ngx_http_retry_chain_limits_of(run, i);
+            conf = &plan->queues[i]->step->limit;
 
             limits->delay[i] = ngx_http_retry_chain_limits_msec(
-                     ngx_http_retry_chain_limiter_peek(queue->limiter,
-                                                       &queue->step->limit,
-                                                       now),
-                     now);
+                         ngx_http_retry_chain_limiter_peek(limiter, conf, now),
+                         now);
 
-            limits->left[i] = ngx_http_retry_chain_limiter_left(
-                                     queue->limiter, &queue->step->limit, now);
+            limits->left[i] = ngx_http_retry_chain_limiter_left(limiter, conf,
+                                                                now);
 
             if (limits->delay[i]
-                && ngx_http_retry_chain_limiter_limited(queue->limiter, now))
+                && ngx_http_retry_chain_limiter_limited(limiter, now))
             {
                 limits->blocked |= (uint32_t) 1 << i;
 
@@ -118,10 +154,12 @@ ngx_http_retry_chain_limits_reserve(ngx_http_retry_chain_run_t *run,
     queue = run->plan->queues[step];
     now = ngx_http_retry_chain_zone_now();
 
-    due = ngx_http_retry_chain_limiter_reserve(queue->limiter,
+    run->queue = queue;
+    run->limiter = ngx_http_retry_chain_limits_of(run, step);
+
+    due = ngx_http_retry_chain_limiter_reserve(run->limiter,
                                                &queue->step->limit, now,
                                                &run->ticket);
-    run->queue = queue;
     queue->node->node.used = ngx_current_msec;
 
     return ngx_http_retry_chain_limits_msec(due, now);
@@ -139,15 +177,14 @@ ngx_http_retry_chain_limits_gate(ngx_http_retry_chain_run_t *run)
 
         /* it could go at once, but a limit may have fallen since then */
 
-        (void) ngx_http_retry_chain_limiter_reserve(run->queue->limiter,
+        (void) ngx_http_retry_chain_limiter_reserve(run->limiter,
                                                     &run->queue->step->limit,
                                                     now, &run->ticket);
     }
 
     return ngx_http_retry_chain_limits_msec(
-                   ngx_http_retry_chain_limiter_gate(run->queue->limiter,
-                                                     &run->ticket, now),
-                   now);
+           ngx_http_retry_chain_limiter_gate(run->limiter, &run->ticket, now),
+           now);
 }
 
 
@@ -155,8 +192,7 @@ void
 ngx_http_retry_chain_limits_release(ngx_http_retry_chain_run_t *run)
 {
     if (run->queue) {
-        (void) ngx_http_retry_chain_limiter_cancel(run->queue->limiter,
-                                                   &run->ticket);
+        (void) ngx_http_retry_chain_limiter_cancel(run->limiter, &run->ticket);
         run->queue = NULL;
     }
 }
@@ -198,7 +234,7 @@ ngx_http_retry_chain_limits_outcome(ngx_http_retry_chain_run_t *run,
 
     if (queue) {
         run->queue = NULL;
-        ngx_http_retry_chain_limiter_charge(queue->limiter, &queue->step->limit,
+        ngx_http_retry_chain_limiter_charge(run->limiter, &queue->step->limit,
                                             calls - 1,
                                             ngx_http_retry_chain_zone_now());
     }
@@ -246,8 +282,8 @@ ngx_http_retry_chain_limits_reply(ngx_http_retry_chain_run_t *run,
     if (run->plan->queues
         && status != 429 && !(status == 503 && ratelimit.limited))
     {
-        ngx_http_retry_chain_limits_accepted(
-             run->plan->queues[at->step - run->plan->steps], &ratelimit, sent);
+        ngx_http_retry_chain_limits_accepted(run, at->step - run->plan->steps,
+                                             &ratelimit, sent);
     }
 
     ngx_http_retry_chain_limits_apply(run, at, status, &ratelimit);
@@ -255,21 +291,25 @@ ngx_http_retry_chain_limits_reply(ngx_http_retry_chain_run_t *run,
 
 
 static void
-ngx_http_retry_chain_limits_accepted(ngx_http_retry_chain_queue_t *queue,
-    ngx_http_retry_chain_ratelimit_t *ratelimit, uint64_t sent)
+ngx_http_retry_chain_limits_accepted(ngx_http_retry_chain_run_t *run,
+    ngx_uint_t step, ngx_http_retry_chain_ratelimit_t *ratelimit, uint64_t sent)
 {
-    uint64_t   now;
-    ngx_int_t  rc, told;
+    uint64_t                         now;
+    ngx_int_t                        rc, told;
+    ngx_http_retry_chain_queue_t    *queue;
+    ngx_http_retry_chain_limiter_t  *limiter;
 
+    queue = run->plan->queues[step];
+    limiter = ngx_http_retry_chain_limits_of(run, step);
     now = ngx_http_retry_chain_zone_now();
     told = NGX_DECLINED;
 
-    rc = ngx_http_retry_chain_limiter_accepted(queue->limiter,
-                                               &queue->step->limit, now, sent);
+    rc = ngx_http_retry_chain_limiter_accepted(limiter, &queue->step->limit,
+                                               now, sent);
 
     if (ratelimit->known && ratelimit->remaining && !ratelimit->limited) {
         told = ngx_http_retry_chain_limiter_told(
-                     queue->limiter, &queue->step->limit, now, sent,
+                     limiter, &queue->step->limit, now, sent,
                      ratelimit->remaining, (uint64_t) ratelimit->reset * 1000);
     }
 
@@ -345,63 +385,6 @@ ngx_http_retry_chain_limits_parse(ngx_http_retry_chain_run_t *run,
 }
 
 
-void
-ngx_http_retry_chain_limits_foresee(ngx_http_retry_chain_run_t *run,
-    ngx_http_retry_chain_outcome_t *response,
-    ngx_http_retry_chain_limits_t *limits)
-{
-    ngx_uint_t                         i;
-    ngx_http_request_t                *r;
-    ngx_http_retry_chain_ratelimit_t   ratelimit;
-
-    r = run->request;
-
-    if (response->outcome != NGX_HTTP_RETRY_CHAIN_REPLY
-        || ngx_http_retry_chain_response_upstream(r) == NULL)
-    {
-        return;
-    }
-
-    ngx_http_retry_chain_limits_parse(run, r, response->status, &ratelimit);
-
-    if (!ratelimit.limited && response->status == 429 && run->plan->queues
-        && !run->plan->retry_after.off)
-    {
-        ratelimit.limited = 1;
-        ratelimit.delay = ngx_http_retry_chain_limits_refused(run);
-    }
-
-    for (i = 0; ratelimit.limited && i < run->plan->nsteps; i++) {
-
-        if (i == run->place.step || run->plan->retry_after.chain) {
-            limits->delay[i] = ngx_max(limits->delay[i], ratelimit.delay);
-            limits->blocked |= (uint32_t) 1 << i;
-        }
-    }
-}
-
-
-/* for how long a refusal without a hint would limit the upstream */
-
-static ngx_msec_t
-ngx_http_retry_chain_limits_refused(ngx_http_retry_chain_run_t *run)
-{
-    ngx_http_retry_chain_limiter_t  *limiter;
-
-    limiter = run->plan->queues[run->place.step]->limiter;
-
-    if (ngx_http_retry_chain_limiter_limited(limiter,
-                                             ngx_http_retry_chain_zone_now()))
-    {
-        return 0;
-    }
-
-    return ngx_http_retry_chain_limiter_refusal(limiter,
-                                                run->plan->retry_after.spacing,
-                                                run->plan->retry_after.max);
-}
-
-
 static void
 ngx_http_retry_chain_limits_apply(ngx_http_retry_chain_run_t *run,
     ngx_http_retry_chain_attempt_t *at, ngx_uint_t status,
@@ -433,7 +416,7 @@ ngx_http_retry_chain_limits_apply(ngx_http_retry_chain_run_t *run,
         }
 
         ratelimit->limited = 1;
-        limiter = plan->queues[step]->limiter;
+        limiter = ngx_http_retry_chain_limits_of(run, step);
 
         /* those that were under way when the limit fell are none in a row */
 
@@ -451,7 +434,7 @@ ngx_http_retry_chain_limits_apply(ngx_http_retry_chain_run_t *run,
         return;
     }
 
-    if (plan->queues
+    if (plan->queues && !plan->dry
         && ratelimit->source != NGX_HTTP_RETRY_CHAIN_RATELIMIT_NONE)
     {
         ngx_http_retry_chain_stats_add(
@@ -488,7 +471,8 @@ ngx_http_retry_chain_limits_block(ngx_http_retry_chain_run_t *run,
 
         until += 1000;
 
-        if (ngx_http_retry_chain_limiter_limit(queue->limiter,
+        if (ngx_http_retry_chain_limiter_limit(
+                                     ngx_http_retry_chain_limits_of(run, step),
                                                &run->plan->steps[step].limit,
                                                now, until)
             == NGX_OK)
@@ -608,11 +592,19 @@ ngx_http_retry_chain_limits_join(ngx_pool_t *pool, ngx_str_t *list,
 ngx_msec_t
 ngx_http_retry_chain_limits_soonest(ngx_http_retry_chain_run_t *run)
 {
-    ngx_uint_t                     i;
-    ngx_msec_t                     soonest;
-    ngx_http_retry_chain_limits_t  limits;
+    ngx_uint_t                       i;
+    ngx_msec_t                       soonest;
+    ngx_http_retry_chain_limits_t    limits;
+    ngx_http_retry_chain_limiter_t  *copies;
+
+    /* as it is, not as it would be by a dry run */
+
+    copies = run->copies;
+    run->copies = NULL;
 
     ngx_http_retry_chain_limits_survey(run, &limits);
+
+    run->copies = copies;
 
     soonest = limits.delay[0];
 

@@ -386,16 +386,17 @@ ngx_http_retry_chain_queue_late(ngx_http_retry_chain_queue_t *queue,
 static ngx_uint_t
 ngx_http_retry_chain_queue_missed(ngx_http_retry_chain_run_t *run, uint64_t now)
 {
-    uint64_t  due;
+    uint64_t        due;
+    ngx_msec_int_t  left;
 
-    if (run->deadline == 0) {
+    if (run->plan->timeout == 0) {
         return 0;
     }
 
-    due = ngx_http_retry_chain_limiter_due(run->queue->limiter, &run->ticket,
-                                           now);
+    due = ngx_http_retry_chain_limiter_due(run->limiter, &run->ticket, now);
+    left = ngx_http_retry_chain_run_left(run) - run->plan->margin;
 
-    return due + (uint64_t) run->plan->margin * 1000 > run->deadline;
+    return left < 0 || due > now + (uint64_t) left * 1000;
 }
 
 

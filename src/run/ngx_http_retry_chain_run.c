@@ -104,10 +104,6 @@ ngx_http_retry_chain_run_begin(ngx_http_request_t *r)
 
     run->start = ngx_current_msec;
 
-    if (run->plan->timeout) {
-        run->deadline = (uint64_t) (run->start + run->plan->timeout) * 1000;
-    }
-
     /* what the request has been proxied to on its way here */
 
     run->states = r->upstream_states;
@@ -349,6 +345,10 @@ ngx_http_retry_chain_run_cleanup(void *data)
 
     ngx_http_retry_chain_result_e  result;
 
+    if (run->state == NGX_HTTP_RETRY_CHAIN_RUN_PASSTHROUGH) {
+        return;
+    }
+
     result = NGX_HTTP_RETRY_CHAIN_ABORTED;
 
     ngx_http_retry_chain_run_stats_stop(run);
@@ -377,10 +377,6 @@ ngx_http_retry_chain_run_cleanup(void *data)
     switch (run->state) {
 
     case NGX_HTTP_RETRY_CHAIN_RUN_BODY:
-        run->result = result;
-        ngx_http_retry_chain_run_set_state(run, NGX_HTTP_RETRY_CHAIN_RUN_DONE);
-        break;
-
     case NGX_HTTP_RETRY_CHAIN_RUN_ATTEMPT:
     case NGX_HTTP_RETRY_CHAIN_RUN_WAIT:
         ngx_http_retry_chain_finish(run, result);

@@ -67,8 +67,6 @@ struct ngx_http_retry_chain_run_s {
     ngx_http_handler_pt                 handler;  /* the location's own */
 
     ngx_http_retry_chain_state_e        state;
-    ngx_http_retry_chain_result_e       result;   /* if done */
-
     ngx_http_retry_chain_place_t        place;
     ngx_http_retry_chain_verdict_t      verdict;  /* on the last attempt */
     ngx_http_retry_chain_attempt_t     *attempt;  /* current or relayed one */
@@ -77,16 +75,16 @@ struct ngx_http_retry_chain_run_s {
     ngx_array_t                         records;
     ngx_array_t                        *states;   /* of earlier attempts */
     ngx_uint_t                          first_state;   /* of a direct run */
-    ngx_uint_t                          tallied;  /* records so far */
+    ngx_uint_t                          counted;  /* records so far */
     volatile uint32_t                  *in_flight; /* counts the attempt */
-    ngx_http_retry_chain_verdict_t     *foreseen; /* first of a dry run */
 
     /* with a ticket of its limiter, in the queue or not */
     ngx_http_retry_chain_queue_t       *queue;
+    ngx_http_retry_chain_limiter_t     *limiter;
     ngx_http_retry_chain_ticket_t       ticket;
     ngx_queue_t                         link;
-    uint64_t                            deadline; /* us, 0: none */
-    uint64_t                           *told;     /* hints without a zone */
+    uint64_t                           *told;     /* times without a zone */
+    ngx_http_retry_chain_limiter_t     *copies;   /* of limiters, a dry run's */
 
     /* fires at the end of a wait, a timeout or a discarded body's time */
     ngx_event_t                         event;
@@ -95,7 +93,6 @@ struct ngx_http_retry_chain_run_s {
     ngx_msec_t                          end;
     ngx_msec_t                          attempt_start;
     ngx_msec_t                          wait;     /* before the attempt */
-    ngx_msec_t                          due;      /* start of the next one */
     ngx_msec_t                          decided;  /* that there is one */
     ngx_http_retry_chain_reason_e       reason;   /* of the wait */
 
@@ -142,6 +139,18 @@ void ngx_http_retry_chain_filter_init(void);
 /* the first attempt */
 void ngx_http_retry_chain_schedule_first(ngx_http_retry_chain_run_t *run);
 
+/* where it would be made, and when */
+void ngx_http_retry_chain_schedule_choose(ngx_http_retry_chain_run_t *run);
+
+/* 1 if the run waits in the queue of an upstream, not just for a time */
+ngx_uint_t ngx_http_retry_chain_schedule_queues(
+    ngx_http_retry_chain_run_t *run);
+
+/* the verdict on an outcome; "reply" is what conditions may ask for, or NULL */
+void ngx_http_retry_chain_schedule_decide(ngx_http_retry_chain_run_t *run,
+    ngx_http_retry_chain_outcome_t *outcome,
+    ngx_http_retry_chain_reply_t *reply);
+
 /* the verdict on an attempt; what it needs for the next one is reserved */
 void ngx_http_retry_chain_schedule_judge(ngx_http_retry_chain_run_t *run,
     ngx_http_retry_chain_attempt_t *at, ngx_str_t *body);
@@ -165,6 +174,9 @@ ngx_int_t ngx_http_retry_chain_schedule_watch(ngx_http_request_t *r);
 
 
 /* limits.c */
+
+/* a dry run works on copies; NGX_ERROR if there is no memory */
+ngx_int_t ngx_http_retry_chain_limits_copy(ngx_http_retry_chain_run_t *run);
 
 /* when each upstream of the plan is free */
 void ngx_http_retry_chain_limits_survey(ngx_http_retry_chain_run_t *run,
@@ -190,11 +202,6 @@ void ngx_http_retry_chain_limits_outcome(ngx_http_retry_chain_run_t *run,
 /* likewise of "r", which has updated the stale reply of an attempt */
 void ngx_http_retry_chain_limits_updated(ngx_http_retry_chain_run_t *run,
     ngx_http_retry_chain_attempt_t *at, ngx_http_request_t *r);
-
-/* what that which the upstream said in a dry run would make of the limits */
-void ngx_http_retry_chain_limits_foresee(ngx_http_retry_chain_run_t *run,
-    ngx_http_retry_chain_outcome_t *response,
-    ngx_http_retry_chain_limits_t *limits);
 
 /* the ms until some upstream is free, 0 if one is not limited now */
 ngx_msec_t ngx_http_retry_chain_limits_soonest(ngx_http_retry_chain_run_t *run);
@@ -256,7 +263,7 @@ ngx_int_t ngx_http_retry_chain_upstream_states_keep(
  */
 void ngx_http_retry_chain_finish_request(ngx_http_retry_chain_run_t *run);
 
-/* the one end of a run, whatever it was; the request goes on */
+/* the one end of a run, whether it has begun or not; the request goes on */
 void ngx_http_retry_chain_finish(ngx_http_retry_chain_run_t *run,
     ngx_http_retry_chain_result_e result);
 
@@ -287,8 +294,20 @@ void ngx_http_retry_chain_passthrough_begin(ngx_http_retry_chain_run_t *run);
 /* notes the outcome, as far as it is known by now */
 void ngx_http_retry_chain_passthrough_note(ngx_http_retry_chain_run_t *run);
 
-/* the LOG phase */
-ngx_int_t ngx_http_retry_chain_passthrough_log_handler(ngx_http_request_t *r);
+/* the client has been answered: the end of such a run */
+void ngx_http_retry_chain_passthrough_finish(ngx_http_retry_chain_run_t *run);
+
+
+/* dry_run.c */
+
+/* the location's own handler is about to run */
+void ngx_http_retry_chain_dry_run_begin(ngx_http_retry_chain_run_t *run);
+
+/* what the plan makes of the reply, once */
+void ngx_http_retry_chain_dry_run_judge(ngx_http_retry_chain_run_t *run,
+    ngx_http_retry_chain_outcome_t *outcome);
+
+void ngx_http_retry_chain_dry_run_end(ngx_http_retry_chain_run_t *run);
 
 
 /* run_stats.c, for runs with a zone only but for run_stats_stop() */
@@ -307,11 +326,13 @@ void ngx_http_retry_chain_run_stats_skips(ngx_http_retry_chain_run_t *run,
     const ngx_http_retry_chain_limits_t *limits,
     const ngx_http_retry_chain_verdict_t *verdict);
 
+/* the "n"-th attempt, from 0, that a dry run would make, and its end */
+void ngx_http_retry_chain_run_stats_dry(ngx_http_retry_chain_run_t *run,
+    ngx_uint_t n);
+void ngx_http_retry_chain_run_stats_dry_end(ngx_http_retry_chain_run_t *run);
+
 /* attempts that have been recorded since the last time */
 void ngx_http_retry_chain_run_stats_attempts(ngx_http_retry_chain_run_t *run);
-
-/* the run has ended and the client has been answered */
-void ngx_http_retry_chain_run_stats_run(ngx_http_retry_chain_run_t *run);
 
 
 /* run_log.c */

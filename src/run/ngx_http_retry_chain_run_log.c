@@ -246,21 +246,23 @@ ngx_http_retry_chain_run_log_end(ngx_http_retry_chain_run_t *run)
 
     n = run->records.nelts;
 
-    /* a run that went well at once is not worth a line */
+    /* a run that went well at once is not worth a line, a dry run has one */
 
-    if (run->result == NGX_HTTP_RETRY_CHAIN_SUCCESS && n < 2) {
+    if ((run->verdict.result == NGX_HTTP_RETRY_CHAIN_SUCCESS && n < 2)
+        || run->plan->dry)
+    {
         return;
     }
 
     level = run->conf->log_level;
 
-    if (run->result == NGX_HTTP_RETRY_CHAIN_ABORTED) {
+    if (run->verdict.result == NGX_HTTP_RETRY_CHAIN_ABORTED) {
         level = NGX_LOG_INFO;
     }
 
     ngx_log_error(level, run->request->connection->log, 0,
                   "retry chain ended: %V, %ui attempt%s in %M ms",
-                  &ngx_http_retry_chain_result_names[run->result], n,
+                  &ngx_http_retry_chain_result_names[run->verdict.result], n,
                   n == 1 ? "" : "s", run->end - run->start);
 }
 
@@ -311,18 +313,20 @@ ngx_http_retry_chain_run_log_same(ngx_http_retry_chain_run_t *run)
 ngx_str_t *
 ngx_http_retry_chain_run_result(ngx_http_retry_chain_run_t *run)
 {
-    if (run->state == NGX_HTTP_RETRY_CHAIN_RUN_DONE
-        || (run->state == NGX_HTTP_RETRY_CHAIN_RUN_PASSTHROUGH
-            && run->records.nelts))
+    ngx_http_retry_chain_result_e  result;
+
+    if (run->state != NGX_HTTP_RETRY_CHAIN_RUN_DONE
+        && (run->state != NGX_HTTP_RETRY_CHAIN_RUN_PASSTHROUGH
+            || run->records.nelts == 0)
+        && (run->attempt == NULL || !run->attempt->relayed))
     {
-        return &ngx_http_retry_chain_result_names[run->result];
+        return NULL;
     }
 
-    if (run->attempt && run->attempt->relayed) {
-        return &ngx_http_retry_chain_result_names[run->verdict.result];
-    }
+    result = run->plan->dry && run->state != NGX_HTTP_RETRY_CHAIN_RUN_DONE
+             ? NGX_HTTP_RETRY_CHAIN_DRY_RUN : run->verdict.result;
 
-    return NULL;
+    return &ngx_http_retry_chain_result_names[result];
 }
 
 

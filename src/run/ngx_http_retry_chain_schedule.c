@@ -20,13 +20,10 @@
 
 static void ngx_http_retry_chain_schedule_read(ngx_http_retry_chain_run_t *run,
     ngx_http_retry_chain_attempt_t *at, ngx_str_t *body);
-static void ngx_http_retry_chain_schedule_decide(
-    ngx_http_retry_chain_run_t *run, ngx_http_retry_chain_outcome_t *outcome,
-    ngx_http_retry_chain_reply_t *reply);
+static ngx_http_retry_chain_budget_t *ngx_http_retry_chain_schedule_budget(
+    ngx_http_retry_chain_run_t *run);
 static ngx_int_t ngx_http_retry_chain_schedule_header(void *data,
     ngx_str_t *name, ngx_str_t *value);
-static ngx_uint_t ngx_http_retry_chain_schedule_parks(
-    ngx_http_retry_chain_run_t *run);
 static void ngx_http_retry_chain_schedule_reserve(
     ngx_http_retry_chain_run_t *run);
 static void ngx_http_retry_chain_schedule_follow(
@@ -48,6 +45,14 @@ static ngx_http_retry_chain_limits_t  ngx_http_retry_chain_schedule_free;
 void
 ngx_http_retry_chain_schedule_first(ngx_http_retry_chain_run_t *run)
 {
+    ngx_http_retry_chain_schedule_choose(run);
+    ngx_http_retry_chain_schedule_follow(run);
+}
+
+
+void
+ngx_http_retry_chain_schedule_choose(ngx_http_retry_chain_run_t *run)
+{
     ngx_uint_t                          n;
     ngx_http_retry_chain_zone_t        *zone;
     ngx_http_retry_chain_limits_t       limits;
@@ -57,11 +62,12 @@ ngx_http_retry_chain_schedule_first(ngx_http_retry_chain_run_t *run)
     zone = plan->zone;
 
     if (plan->budget.window) {
-        ngx_http_retry_chain_budget_deposit(&zone->sh->budget, &plan->budget,
-                                            ngx_current_msec);
+        ngx_http_retry_chain_budget_deposit(
+                                     ngx_http_retry_chain_schedule_budget(run),
+                                     &plan->budget, ngx_current_msec);
     }
 
-    if (plan->rotate) {
+    if (plan->rotate && !plan->dry) {
         n = zone ? ngx_atomic_fetch_add(&zone->sh->rotation, 1)
                  : run->conf->notes->rotation++;
 
@@ -86,11 +92,20 @@ ngx_http_retry_chain_schedule_first(ngx_http_retry_chain_run_t *run)
 
         ngx_http_retry_chain_run_stats_skips(run, &limits, &run->verdict);
         ngx_http_retry_chain_schedule_reserve(run);
-
-        run->due = ngx_current_msec + run->verdict.delay;
     }
+}
 
-    ngx_http_retry_chain_schedule_follow(run);
+
+/* dry runs have a budget of their own */
+
+static ngx_http_retry_chain_budget_t *
+ngx_http_retry_chain_schedule_budget(ngx_http_retry_chain_run_t *run)
+{
+    ngx_http_retry_chain_zone_t  *zone;
+
+    zone = run->plan->zone;
+
+    return run->plan->dry ? &zone->sh->dry : &zone->sh->budget;
 }
 
 
@@ -202,13 +217,12 @@ ngx_http_retry_chain_schedule_safety(ngx_http_request_t *r,
 }
 
 
-static void
+void
 ngx_http_retry_chain_schedule_decide(ngx_http_retry_chain_run_t *run,
     ngx_http_retry_chain_outcome_t *outcome,
     ngx_http_retry_chain_reply_t *reply)
 {
     uint32_t                         noise;
-    ngx_http_retry_chain_zone_t     *zone;
     ngx_http_retry_chain_limits_t    seen, *limits;
     ngx_http_retry_chain_verdict_t  *verdict;
 
@@ -244,12 +258,10 @@ ngx_http_retry_chain_schedule_decide(ngx_http_retry_chain_run_t *run,
 
     ngx_http_retry_chain_schedule_reserve(run);
 
-    zone = run->plan->zone;
-
     if (verdict->retry && run->plan->budget.window
-        && ngx_http_retry_chain_budget_withdraw(&zone->sh->budget,
-                                                &run->plan->budget,
-                                                ngx_current_msec)
+        && ngx_http_retry_chain_budget_withdraw(
+                                     ngx_http_retry_chain_schedule_budget(run),
+                                     &run->plan->budget, ngx_current_msec)
            != NGX_OK)
     {
         ngx_http_retry_chain_limits_release(run);
@@ -258,8 +270,6 @@ ngx_http_retry_chain_schedule_decide(ngx_http_retry_chain_run_t *run,
         verdict->same = 0;
         verdict->result = NGX_HTTP_RETRY_CHAIN_BUDGET;
     }
-
-    run->due = ngx_current_msec + verdict->delay;
 }
 
 
@@ -298,8 +308,8 @@ ngx_http_retry_chain_schedule_header(void *data, ngx_str_t *name,
 
 /* the run waits in the line of an upstream, not just for a time */
 
-static ngx_uint_t
-ngx_http_retry_chain_schedule_parks(ngx_http_retry_chain_run_t *run)
+ngx_uint_t
+ngx_http_retry_chain_schedule_queues(ngx_http_retry_chain_run_t *run)
 {
     return run->plan->queues
            && (run->verdict.reason == NGX_HTTP_RETRY_CHAIN_REASON_RETRY_AFTER
@@ -315,7 +325,7 @@ ngx_http_retry_chain_schedule_parks(ngx_http_retry_chain_run_t *run)
 static void
 ngx_http_retry_chain_schedule_reserve(ngx_http_retry_chain_run_t *run)
 {
-    ngx_uint_t                       parks;
+    ngx_uint_t                       queues;
     ngx_msec_t                       delay;
     ngx_msec_int_t                   left;
     ngx_http_retry_chain_verdict_t  *verdict;
@@ -326,9 +336,9 @@ ngx_http_retry_chain_schedule_reserve(ngx_http_retry_chain_run_t *run)
         return;
     }
 
-    parks = ngx_http_retry_chain_schedule_parks(run);
+    queues = ngx_http_retry_chain_schedule_queues(run);
 
-    if (verdict->delay && !parks) {
+    if (verdict->delay && !queues) {
 
         if (!ngx_http_retry_chain_queue_room(run)) {
             verdict->result = NGX_HTTP_RETRY_CHAIN_OVERFLOW;
@@ -344,7 +354,7 @@ ngx_http_retry_chain_schedule_reserve(ngx_http_retry_chain_run_t *run)
         return;
     }
 
-    if (delay && !parks) {
+    if (delay && !queues) {
 
         /* another worker was faster */
 
@@ -414,7 +424,8 @@ ngx_http_retry_chain_schedule_follow(ngx_http_retry_chain_run_t *run)
         return;
     }
 
-    delay = (ngx_msec_int_t) (run->due - ngx_current_msec);
+    delay = (ngx_msec_int_t) (run->decided + run->verdict.delay
+                              - ngx_current_msec);
 
     if (run->verdict.delay && delay > 0) {
         ngx_http_retry_chain_schedule_wait(run, delay);
@@ -502,7 +513,7 @@ ngx_http_retry_chain_schedule_wake(ngx_http_retry_chain_run_t *run)
 static void
 ngx_http_retry_chain_schedule_start(ngx_http_retry_chain_run_t *run)
 {
-    if (ngx_http_retry_chain_schedule_parks(run)) {
+    if (ngx_http_retry_chain_schedule_queues(run)) {
         run->wait = ngx_current_msec - run->decided;
     }
 

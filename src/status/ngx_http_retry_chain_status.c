@@ -419,7 +419,7 @@ ngx_http_retry_chain_status_chain(ngx_http_retry_chain_status_chain_t *to,
 
     if (chain->zone) {
         to->count = chain->node->count;
-        to->foreseen = chain->node->foreseen;
+        to->dry = chain->node->dry;
         to->waiting = ngx_http_retry_chain_gauges_sum(&chain->zone->sh->workers,
                                                       chain->node->node.gauge);
     }

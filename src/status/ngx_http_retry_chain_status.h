@@ -51,7 +51,7 @@ typedef struct {
     uint64_t                             steps;
     uint64_t                             waiting;
     ngx_http_retry_chain_chain_stats_t   count;
-    ngx_http_retry_chain_chain_stats_t   foreseen;
+    ngx_http_retry_chain_chain_stats_t   dry;
 } ngx_http_retry_chain_status_chain_t;
 
 

@@ -38,7 +38,7 @@ static ngx_str_t  ngx_http_retry_chain_status_failures[] = {
 
 /* as results; how a run that would have gone on would have ended is unknown */
 
-static ngx_str_t  ngx_http_retry_chain_status_foreseen[] = {
+static ngx_str_t  ngx_http_retry_chain_status_dry[] = {
     ngx_string("success"),
     ngx_string("exhausted"),
     ngx_string("stopped"),
@@ -163,7 +163,7 @@ ngx_http_retry_chain_status_row_t  ngx_http_retry_chain_status_table[] = {
       1, 1, 0, 0 },
 
     { NGX_HTTP_RETRY_CHAIN_STATUS_STEP, NGX_HTTP_RETRY_CHAIN_STATUS_COUNTER,
-      offsetof(ngx_http_retry_chain_status_step_t, count.foreseen),
+      offsetof(ngx_http_retry_chain_status_step_t, count.dry),
       1, NULL, NULL,
       "attempts", "dry_run_attempts",
       "Attempts that dry runs would have made.",
@@ -241,22 +241,22 @@ ngx_http_retry_chain_status_row_t  ngx_http_retry_chain_status_table[] = {
       0, 0, 1, 0 },
 
     { NGX_HTTP_RETRY_CHAIN_STATUS_CHAIN, NGX_HTTP_RETRY_CHAIN_STATUS_COUNTER,
-      offsetof(ngx_http_retry_chain_status_chain_t, foreseen.runs),
+      offsetof(ngx_http_retry_chain_status_chain_t, dry.runs),
       NGX_HTTP_RETRY_CHAIN_RESULTS,
-      ngx_http_retry_chain_status_foreseen, "result",
+      ngx_http_retry_chain_status_dry, "result",
       "runs", "dry_run_runs",
       "Dry runs by the result that they would have had.",
       0, 0, 1, 1 },
 
     { NGX_HTTP_RETRY_CHAIN_STATUS_CHAIN, NGX_HTTP_RETRY_CHAIN_STATUS_COUNTER,
-      offsetof(ngx_http_retry_chain_status_chain_t, foreseen.attempts),
+      offsetof(ngx_http_retry_chain_status_chain_t, dry.attempts),
       1, NULL, NULL,
       "attempts", NULL,
       "Attempts.",
       0, 0, 1, 1 },
 
     { NGX_HTTP_RETRY_CHAIN_STATUS_CHAIN, NGX_HTTP_RETRY_CHAIN_STATUS_COUNTER,
-      offsetof(ngx_http_retry_chain_status_chain_t, foreseen.reasons),
+      offsetof(ngx_http_retry_chain_status_chain_t, dry.reasons),
       NGX_HTTP_RETRY_CHAIN_REASONS, ngx_http_retry_chain_reason_names, "reason",
       "reasons", "dry_run_chain_attempts",
       "Attempts that dry runs would have made, by what they would have "
@@ -264,21 +264,21 @@ ngx_http_retry_chain_status_row_t  ngx_http_retry_chain_status_table[] = {
       0, 0, 1, 1 },
 
     { NGX_HTTP_RETRY_CHAIN_STATUS_CHAIN, NGX_HTTP_RETRY_CHAIN_STATUS_COUNTER,
-      offsetof(ngx_http_retry_chain_status_chain_t, foreseen.retries),
+      offsetof(ngx_http_retry_chain_status_chain_t, dry.retries),
       1, NULL, NULL,
       "retries", "dry_run_retries",
       "First retries that dry runs would have made.",
       0, 0, 1, 1 },
 
     { NGX_HTTP_RETRY_CHAIN_STATUS_CHAIN, NGX_HTTP_RETRY_CHAIN_STATUS_COUNTER,
-      offsetof(ngx_http_retry_chain_status_chain_t, foreseen.skips),
+      offsetof(ngx_http_retry_chain_status_chain_t, dry.skips),
       1, NULL, NULL,
       "skips", "dry_run_skips",
       "Limited steps that dry runs would have passed over.",
       0, 0, 1, 1 },
 
     { NGX_HTTP_RETRY_CHAIN_STATUS_CHAIN, NGX_HTTP_RETRY_CHAIN_STATUS_TIMES,
-      offsetof(ngx_http_retry_chain_status_chain_t, foreseen.delay),
+      offsetof(ngx_http_retry_chain_status_chain_t, dry.delay),
       1, NULL, NULL,
       "delay", "dry_run_delay_seconds",
       "Waits before attempts that dry runs would have made.",

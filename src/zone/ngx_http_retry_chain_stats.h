@@ -90,7 +90,7 @@ typedef struct {
     ngx_atomic_t    failures[NGX_HTTP_RETRY_CHAIN_FAILURES];
     ngx_atomic_t    limit_replies;   /* replies that said when */
     ngx_atomic_t    bytes;           /* received */
-    ngx_atomic_t    foreseen;        /* attempts of dry runs */
+    ngx_atomic_t    dry;             /* attempts of dry runs */
 
     ngx_http_retry_chain_times_t    time;       /* to the header of a reply */
 } ngx_http_retry_chain_step_stats_t;

@@ -57,7 +57,7 @@ typedef struct {
 typedef struct {
     ngx_http_retry_chain_node_t             node;
     ngx_http_retry_chain_chain_stats_t      count;
-    ngx_http_retry_chain_chain_stats_t      foreseen;   /* by dry runs */
+    ngx_http_retry_chain_chain_stats_t      dry;        /* of dry runs */
 } ngx_http_retry_chain_chain_node_t;
 
 
@@ -79,7 +79,7 @@ typedef struct {
     ngx_uint_t                        unseen;   /* unsigned  unseen:1; */
 
     ngx_http_retry_chain_budget_t     budget;
-    ngx_http_retry_chain_budget_t     foreseen; /* of dry runs */
+    ngx_http_retry_chain_budget_t     dry;      /* of dry runs */
     ngx_atomic_t                      rotation; /* of runs that rotate */
 
     ngx_http_retry_chain_workers_t    workers;

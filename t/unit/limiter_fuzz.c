@@ -493,10 +493,11 @@ depart(void)
         must(full - now <= pace.burst * interval + interval / CALL + 1);
     }
 
-    /* one probe at a time */
+    /* one call at a time, as who was refused has it */
 
     if (kind() == NGX_HTTP_RETRY_CHAIN_PERIOD_HALF_OPEN) {
-        interval = pace.spacing * 1000;
+        interval = limiter.periods[limiter.current
+                                   % NGX_HTTP_RETRY_CHAIN_PERIODS].interval;
         must(probed == 0
              || now + interval / CALL + 1 >= probed + interval);
         probed = now;
