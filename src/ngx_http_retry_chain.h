@@ -5,7 +5,25 @@
 
 
 /*
- * The configuration, shared by all rooms that know a request.
+ * The way of a request, from room to room:
+ *
+ *   conf/       directives become a plan, plan/, or a state machine does,
+ *               machine/; merge.c joins levels
+ *   run/        handler.c swaps the content handler of a request whose location
+ *               has a plan; run.c has its body read and makes the attempts;
+ *               schedule.c says where the next one goes, asks limits.c whether
+ *               limit/ admits it, and has it wait, on a timer or in queue.c
+ *   attempt/    an attempt is a clone of the request, a subrequest: attempt.c
+ *   run/        its reply stops in filter.c; plan/ has the verdict
+ *   attempt/    relay.c feeds the reply to the filters of the main request, or
+ *               drops it
+ *   run/        a discarded attempt ends in run.c, upstream_states.c keeps what
+ *               is told of it, and schedule.c goes on; the last one ends in
+ *               finish.c
+ *   log/        log.c counts it in zone/, trail.c and variables.c tell it
+ *   status/     shows what zone/ has
+ *
+ * Here is the configuration, which all rooms share that know a request.
  */
 
 

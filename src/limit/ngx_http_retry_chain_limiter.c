@@ -324,14 +324,6 @@ ngx_http_retry_chain_limiter_refused(ngx_http_retry_chain_limiter_t *limiter,
 }
 
 
-ngx_msec_t
-ngx_http_retry_chain_limiter_refusal(ngx_http_retry_chain_limiter_t *limiter,
-    ngx_msec_t first, ngx_msec_t max)
-{
-    return ngx_http_retry_chain_limiter_doubled(limiter->refused, first, max);
-}
-
-
 static ngx_msec_t
 ngx_http_retry_chain_limiter_doubled(ngx_atomic_uint_t n, ngx_msec_t first,
     ngx_msec_t max)

@@ -104,10 +104,6 @@ ngx_int_t ngx_http_retry_chain_limiter_limit(
 ngx_msec_t ngx_http_retry_chain_limiter_refused(
     ngx_http_retry_chain_limiter_t *limiter, ngx_msec_t first, ngx_msec_t max);
 
-/* what the delay after the next such refusal would be; nothing is changed */
-ngx_msec_t ngx_http_retry_chain_limiter_refusal(
-    ngx_http_retry_chain_limiter_t *limiter, ngx_msec_t first, ngx_msec_t max);
-
 /*
  * A call that was sent at "sent" has been accepted.  NGX_OK if calls may go
  * earlier now than it was said before, NGX_DECLINED if nothing has changed.

@@ -65,11 +65,11 @@ ngx_http_retry_chain_log_run(ngx_http_retry_chain_run_t *run)
         ngx_http_retry_chain_run_stats_attempts(run);
         ngx_http_retry_chain_log_bytes(run);
 
-        ngx_http_retry_chain_stats_run(&node->count, run->verdict.result,
+        ngx_http_retry_chain_stats_run(&node->stats, run->verdict.result,
                                        run->records.nelts);
 
         if (run->start) {
-            ngx_http_retry_chain_stats_time(&node->count.duration,
+            ngx_http_retry_chain_stats_time(&node->stats.duration,
                                             run->end - run->start);
         }
 
@@ -99,7 +99,7 @@ ngx_http_retry_chain_log_bytes(ngx_http_retry_chain_run_t *run)
 
         if (bytes) {
             queue = run->plan->queues[record[i].step];
-            ngx_http_retry_chain_stats_add(&queue->node->count.bytes, bytes);
+            ngx_http_retry_chain_stats_add(&queue->node->stats.bytes, bytes);
         }
     }
 }

@@ -19,6 +19,7 @@
 #include "ngx_http_retry_chain_policy.h"
 #include "ngx_http_retry_chain_attempt.h"
 #include "ngx_http_retry_chain_zone.h"
+#include "ngx_http_retry_chain_ratelimit.h"
 
 
 typedef enum {
@@ -216,6 +217,14 @@ ngx_uint_t ngx_http_retry_chain_limits_rate(ngx_http_retry_chain_run_t *run);
  */
 ngx_int_t ngx_http_retry_chain_limits_retry_after(
     ngx_http_retry_chain_run_t *run, ngx_http_request_t *r);
+
+
+/* limits_fields.c */
+
+/* what the reply to "r" with that status says; nothing if it is not wanted */
+void ngx_http_retry_chain_limits_parse(ngx_http_retry_chain_run_t *run,
+    ngx_http_request_t *r, ngx_uint_t status,
+    ngx_http_retry_chain_ratelimit_t *ratelimit);
 
 
 /* queue.c */

@@ -60,7 +60,7 @@ ngx_http_retry_chain_run_stats_chain(ngx_http_retry_chain_run_t *run)
 
     node = run->plan->chain->node;
 
-    return run->plan->dry ? &node->dry : &node->count;
+    return run->plan->dry ? &node->dry : &node->stats;
 }
 
 
@@ -76,12 +76,12 @@ ngx_http_retry_chain_run_stats_attempts(ngx_http_retry_chain_run_t *run)
 
         queue = run->plan->queues[record[run->counted].step];
 
-        ngx_http_retry_chain_stats_attempt(&run->plan->chain->node->count,
+        ngx_http_retry_chain_stats_attempt(&run->plan->chain->node->stats,
                                            run->counted,
                                            record[run->counted].reason,
                                            record[run->counted].wait);
 
-        ngx_http_retry_chain_stats_outcome(&queue->node->count,
+        ngx_http_retry_chain_stats_outcome(&queue->node->stats,
                                            &record[run->counted].response,
                                            record[run->counted].time);
         run->counted++;
@@ -106,7 +106,7 @@ ngx_http_retry_chain_run_stats_dry(ngx_http_retry_chain_run_t *run,
                                      n, verdict->reason, verdict->delay);
 
     ngx_http_retry_chain_stats_add(
-                     &run->plan->queues[verdict->step]->node->count.dry, 1);
+                     &run->plan->queues[verdict->step]->node->stats.dry, 1);
 }
 
 

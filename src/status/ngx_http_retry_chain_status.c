@@ -386,7 +386,7 @@ ngx_http_retry_chain_status_step(ngx_http_retry_chain_status_t *status,
     limiter = &node->limiter;
     now = ngx_http_retry_chain_zone_now();
 
-    step->count = node->count;
+    step->stats = node->stats;
     step->in_flight = ngx_http_retry_chain_gauges_sum(
                                     &step->zone->sh->workers, node->node.gauge);
 
@@ -418,7 +418,7 @@ ngx_http_retry_chain_status_chain(ngx_http_retry_chain_status_chain_t *to,
     to->steps = chain->plan->nsteps;
 
     if (chain->zone) {
-        to->count = chain->node->count;
+        to->stats = chain->node->stats;
         to->dry = chain->node->dry;
         to->waiting = ngx_http_retry_chain_gauges_sum(&chain->zone->sh->workers,
                                                       chain->node->node.gauge);

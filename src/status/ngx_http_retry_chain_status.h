@@ -42,7 +42,7 @@ typedef struct {
     uint64_t                             half_open;
     uint64_t                             refused;   /* in a row, no time */
     uint64_t                             rate;      /* thousandths, 0: none */
-    ngx_http_retry_chain_step_stats_t    count;
+    ngx_http_retry_chain_step_stats_t    stats;
 } ngx_http_retry_chain_status_step_t;
 
 
@@ -50,7 +50,7 @@ typedef struct {
     ngx_http_retry_chain_chain_t        *chain;
     uint64_t                             steps;
     uint64_t                             waiting;
-    ngx_http_retry_chain_chain_stats_t   count;
+    ngx_http_retry_chain_chain_stats_t   stats;
     ngx_http_retry_chain_chain_stats_t   dry;
 } ngx_http_retry_chain_status_chain_t;
 

@@ -50,13 +50,13 @@ struct ngx_http_retry_chain_node_s {
 typedef struct {
     ngx_http_retry_chain_node_t             node;
     ngx_http_retry_chain_limiter_t          limiter;
-    ngx_http_retry_chain_step_stats_t       count;
+    ngx_http_retry_chain_step_stats_t       stats;
 } ngx_http_retry_chain_limiter_node_t;
 
 
 typedef struct {
     ngx_http_retry_chain_node_t             node;
-    ngx_http_retry_chain_chain_stats_t      count;
+    ngx_http_retry_chain_chain_stats_t      stats;
     ngx_http_retry_chain_chain_stats_t      dry;        /* of dry runs */
 } ngx_http_retry_chain_chain_node_t;
 
