@@ -22,6 +22,7 @@ use Test::More;
 use Time::HiRes qw(sleep time);
 
 use Machines;
+use Slack qw(over);
 use Ways;
 use Ways::Nginx qw(request);
 
@@ -237,10 +238,11 @@ sub vendor {
 sub ask_all {
     my $select = IO::Select->new();
     my $next = 0;
-    my $stop = time() + (2 * MAX_TIME + @cases / 100) * $slow;
+    my $start = time();
+    my $limit = (2 * MAX_TIME + @cases / 100) * $slow;
     my %by;
 
-    while (time() < $stop && ($next < @cases || $select->count())) {
+    while (!over($start, $limit) && ($next < @cases || $select->count())) {
 
         if ($next < @cases) {
             my $case = $cases[$next];

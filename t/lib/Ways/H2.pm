@@ -19,6 +19,7 @@ use IO::Select;
 use IO::Socket::UNIX;
 use Time::HiRes qw(time);
 
+use Slack qw(over);
 use Ways::Nginx;
 
 my %index = (GET => 2, POST => 3);
@@ -164,13 +165,14 @@ sub ended {
 sub until {
     my ($self, $what, $timeout) = @_;
 
-    my $stop = time() + ($timeout // 10) * Ways::Nginx::slow();
+    my $start = time();
+    my $limit = ($timeout // 10) * Ways::Nginx::slow();
 
     for ( ;; ) {
         $self->flush();
 
         return 1 if $what->();
-        return 0 if $self->{closed} || time() > $stop;
+        return 0 if $self->{closed} || over($start, $limit);
 
         vec(my $r = '', fileno $self->{fh}, 1) = 1;
         my $w = length $self->{out} ? $r : undef;

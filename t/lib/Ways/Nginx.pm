@@ -21,6 +21,7 @@ use IO::Socket::INET;
 use POSIX qw(WNOHANG);
 use Time::HiRes qw(time sleep);
 
+use Slack qw(asleep children over);
 use Ways;
 
 our @EXPORT_OK = qw(request shape);
@@ -34,6 +35,8 @@ my $built;
 
 $ENV{PATH} .= ':/usr/sbin:/sbin';
 
+
+# what the tools cost under which all runs; what the machine does is Slack.pm's
 
 sub slow {
     return $slow;
@@ -126,7 +129,9 @@ sub start {
     $self->{pid} = $pid;
     $running{$pid} = $self;
 
-    for (1 .. 200 * $slow) {
+    my $start = time();
+
+    while (!over($start, 10 * $slow)) {
         return $self if -s "$dir/logs/nginx.pid" && $self->connect(quiet => 1);
 
         if (waitpid($pid, WNOHANG) == $pid) {
@@ -195,7 +200,7 @@ sub connect {
     my ($self, %arg) = @_;
 
     my $s = IO::Socket::INET->new(PeerAddr => '127.0.0.1',
-                                  PeerPort => $self->{port}, Timeout => 5);
+                                  PeerPort => $self->{port}, Timeout => 60);
 
     return $s if $s;
     return if $arg{quiet};
@@ -326,10 +331,10 @@ sub read_all {
     my ($s, %arg) = @_;
 
     my $answer = '';
-    my $stop = time() + ($arg{timeout} // 10) * $slow;
+    my $start = time();
     my $select = IO::Select->new($s);
 
-    while (time() < $stop) {
+    while (!over($start, ($arg{timeout} // 10) * $slow)) {
         last if defined $arg{until} && $answer =~ $arg{until};
         next if !$select->can_read(0.1);
 
@@ -368,9 +373,9 @@ sub access {
 sub wait_for {
     my ($self, $what, $timeout) = @_;
 
-    my $stop = time() + ($timeout // 5) * $slow;
+    my $start = time();
 
-    while (time() < $stop) {
+    while (!over($start, ($timeout // 10) * $slow)) {
         return 1 if $what->();
         sleep 0.005;
     }
@@ -393,7 +398,7 @@ sub until_logged {
 
     # the module's own lines in the error log come right behind it
 
-    sleep 0.01 * $slow if $slow > 1;
+    $self->wait_for(sub { asleep($self->workers()) });
 
     return $got;
 }
@@ -404,12 +409,10 @@ sub workers {
 
     my $master = $self->master() or return;
 
-    open my $in, '<', "/proc/$master/task/$master/children" or return;
-
     # of one that runs under valgrind the title does not tell
 
     return sort grep { title($_) !~ /cache (?:manager|loader)/ }
-                split ' ', <$in> // '';
+                children($master);
 }
 
 

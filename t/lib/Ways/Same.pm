@@ -74,6 +74,8 @@ sub exchange {
     my $a = Ways::Nginx::answer(Ways::Nginx::read_all($s),
                                 head => scalar $request =~ /^HEAD /);
 
+    Ways::settle();
+
     for (keys %file) {
         open my $in, '<', $file{$_} or die "$file{$_}: $!";
         seek $in, $at{$_}, 0;
@@ -157,7 +159,7 @@ sub same {
 sub h2 {
     my ($side, $how, $uri) = @_;
 
-    my @curl = qw(curl -s -i --http2-prior-knowledge --max-time 9);
+    my @curl = qw(curl -s -i --http2-prior-knowledge --max-time 60);
     my $socket = "$n->{dir}/$side.h2";
 
     return `@curl $how --unix-socket $socket http://a$uri`
