@@ -10,6 +10,9 @@ package Ways;
 # addition
 #
 #   [ endless => "bytes", seconds ]   send them again and again
+#   [ hold => 1 ]                     wait until the test calls ways_go(), which
+#                                     lets go all that are held then
+#   [ go => 1 ]                       do the same
 #
 # Any way "ok" and "sNNN" is there already: 200 with a line about the request,
 # and the status NNN.  In a Test::Nginx file every way is an upstream group
@@ -38,9 +41,10 @@ use Socket qw(SOL_SOCKET SO_SNDBUF SOMAXCONN);
 use Time::HiRes qw(time sleep);
 
 use Differ::Backend;
+use Slack qw(asleep over);
 
 our @ISA = qw(Exporter Differ::Backend);
-our @EXPORT = qw(ways ways_blocks ways_upstreams ways_dir ways_reset
+our @EXPORT = qw(ways ways_blocks ways_upstreams ways_dir ways_reset ways_go
                  ways_calls ways_events reply chunks fcgi lines sum);
 
 my ($dir, $pid, $owner);
@@ -231,19 +235,46 @@ sub plain {
 # since the last reset
 
 sub ways_reset {
-    kill 'USR1', $pid;
+    call_ways('USR1');
+}
 
-    for (1 .. 500) {
-        last if -e "$dir/.reset";
+
+# those that are held and have been asked, see ways_calls()
+
+sub ways_go {
+    call_ways('USR2');
+}
+
+
+sub call_ways {
+    my ($signal) = @_;
+
+    my $start = time();
+
+    kill $signal, $pid;
+
+    until (-e "$dir/.told" || over($start, 10)) {
         sleep 0.002;
     }
 
-    unlink "$dir/.reset";
+    unlink "$dir/.told";
 }
 
 
 sub ways_calls {
+    settle();
+
     return join '', map { /^([^\t]*)/ ? "$1\n" : () } ways_events();
+}
+
+
+# what has been sent to them has been read, unless there is no end to it
+
+sub settle {
+    for (1 .. 30) {
+        last if asleep($pid);
+        sleep 0.002;
+    }
 }
 
 
@@ -289,9 +320,9 @@ sub ways_start {
     $SIG{PIPE} = 'IGNORE';
 
     my $self = bless { listen => [@listen], conns => {}, cases => {},
-                       log => [], serial => 0, reset => 0, n => {} }, 'Ways';
+                       log => [], serial => 0, told => '', n => {} }, 'Ways';
 
-    $SIG{USR1} = sub { $self->{reset} = 1 };
+    $SIG{$_} = sub { $self->{told} = $_[0] } for qw(USR1 USR2);
 
     my $parent = getppid();
     my $stop = time() + 600;
@@ -312,7 +343,7 @@ END {
         kill 'TERM', $pid;
         waitpid $pid, 0;
 
-        unlink glob("$dir/*"), "$dir/.calls", "$dir/.reset";
+        unlink glob("$dir/*"), "$dir/.calls", "$dir/.told";
         rmdir $dir;
         $? = $status;
     }
@@ -340,21 +371,10 @@ sub turn {
         }
     }
 
-    my $n = $self->{reset} ? 0
+    my $n = $self->{told} ? 0
             : select(my $r = $rin, my $w = $win, undef, $timeout);
 
-    if ($self->{reset}) {
-        $self->{reset} = 0;
-        $self->{n} = {};
-        $_->{old} = 1 for values %{ $self->{conns} };
-
-        for my $file ('.calls', '.reset') {
-            open my $out, '>', "$dir/$file" or die "$dir: $!";
-        }
-
-        return;
-    }
-
+    return $self->listen_to_test() if $self->{told};
     return if $n < 0;
 
     for my $l (@{ $self->{listen} }) {
@@ -399,6 +419,40 @@ sub turn {
             next;
         }
 
+        $self->work($c);
+    }
+}
+
+
+sub listen_to_test {
+    my ($self) = @_;
+
+    my $told = $self->{told};
+    my @conns = values %{ $self->{conns} };
+
+    $self->{told} = '';
+
+    if ($told eq 'USR1') {
+        $self->{n} = {};
+        $_->{old} = 1 for @conns;
+
+        open my $out, '>', "$dir/.calls" or die "$dir: $!";
+
+    } else {
+        $self->go($_) for @conns;
+    }
+
+    open my $out, '>', "$dir/.told" or die "$dir: $!";
+}
+
+
+sub go {
+    my ($self, $c) = @_;
+
+    my $s = $c->{steps}[0];
+
+    if (ref $s && $s->[0] eq 'hold') {
+        shift @{ $c->{steps} };
         $self->work($c);
     }
 }
@@ -453,6 +507,14 @@ sub step {
         my ($what, $bytes, $pause) = @$s;
 
         unshift @{ $c->{steps} }, $bytes, $pause ? [sleep => $pause] : ();
+        return 1;
+    }
+
+    return 0 if ref $s && $s->[0] eq 'hold';
+
+    if (ref $s && $s->[0] eq 'go') {
+        shift @{ $c->{steps} };
+        $self->go($_) for values %{ $self->{conns} };
         return 1;
     }
 

@@ -13,9 +13,10 @@ package Ways::Limits;
 # is one request: "a" refuses it, "b" fails at the first call and accepts the
 # second one.  Without a word a way accepts.  Besides statuses there are "close"
 # (the connection, without an answer), "hang", "half" (of a header), "big" (one
-# that fits in no buffer), "sleep=0.3 200", "slow=0.3 200", whose end comes so
-# late, and "part=503", whose body does not end.  What comes back is the answer
-# of Ways::Nginx and
+# that fits in no buffer), "hold 200" (until ways_go() is called, or a way says
+# "go 200"), "sleep=0.3 200", "slow=0.3 200", whose end comes so late, and
+# "part=503", whose body does not end.  What comes back is the answer of
+# Ways::Nginx and
 #
 #   $x->{run}       "result [steps] [statuses] [reasons]"
 #   $x->{calls}     the ways that were called, in order: "a b b"
@@ -26,7 +27,9 @@ package Ways::Limits;
 #
 # Every request needs a URI of its own.  later() sends one and returns a thing
 # for now(), which reads the answer.  left('hint', 'a') is for how many seconds
-# the way is limited yet, 0 if it is not; nothing is changed by looking.
+# the way is limited yet, 0 if it is not, and free('hint', 'a') the time when it
+# is not any more, or now; nothing is changed by looking.  lasts('hint', 'a', 90)
+# is "yes" if it is limited for 90 seconds that began since the last ask().
 
 use strict;
 use warnings;
@@ -36,13 +39,14 @@ use File::Temp qw(tempdir);
 use IO::Select;
 use Time::HiRes qw(time);
 
+use Slack qw(over);
 use Ways;
 use Ways::Nginx qw(request);
 
 our @EXPORT = qw(place forget limits reload fits workers ask later now sync
-                 parked left calls http_date);
+                 parked left free lasts calls http_date);
 
-my (%places, @order, %paces, %sized, $n, %count);
+my (%places, @order, %paces, %sized, $n, %count, $asked);
 
 ways(map { my $way = $_; ($way => sub { vendor($way, @_) }) } qw(a b c d));
 
@@ -54,7 +58,8 @@ sub vendor {
     my $i = $count{$way}{ $req->{uri} }++;
     my @said = split / \| /, $req->{h}{"say-$way"}[0] // '';
     my ($status, @headers) = split m{ / }, $said[$i] // '200';
-    my @before = $status =~ s/^sleep=(\S+) // ? [sleep => $1] : ();
+    my @before = $status =~ s/^sleep=(\S+) // ? [sleep => $1]
+                 : $status =~ s/^(hold|go) // ? [$1 => 1] : ();
 
     return (reply($1, undef, 'Content-Length: 9'), 'x', [eof => 1])
         if $status =~ /^part=(\d+)/;
@@ -268,6 +273,7 @@ sub later {
     $head .= join '', map { "Say-$_: $say{$_}\r\n" } sort keys %say;
     $request =~ s/(?<=\r\n)(?=\r\n)/$head/;
 
+    $asked = time();
     Ways::Nginx::send_all($s, $request);
 
     return { s => $s, uri => $uri, head => $method eq 'HEAD', start => time() };
@@ -279,11 +285,12 @@ sub now {
 
     my $x;
     my $raw = '';
-    my $stop = time() + ($arg{timeout} // 15) * Ways::Nginx::slow();
+    my $start = time();
+    my $limit = ($arg{timeout} // 15) * Ways::Nginx::slow();
 
     # the connection is kept, so that the end of an answer is seen in it
 
-    while (time() < $stop) {
+    while (!over($start, $limit)) {
         my $got = Ways::Nginx::read_all($asked->{s}, timeout => 1,
                                         until => qr/\n/);
         last if !length $got && IO::Select->new($asked->{s})->can_read(0);
@@ -338,11 +345,37 @@ sub calls {
 sub left {
     my ($zone, $way) = @_;
 
-    my ($until) = $n->get("/left/$zone/$way/") =~ /^X-Until: ([\d.]+)/m
-        or return 0;
+    my $until = until_free($zone, $way) or return 0;
     my $left = $until - time();
 
     return $left > 0 ? $left : 0;
+}
+
+
+sub free {
+    my ($zone, $way) = @_;
+    return until_free($zone, $way) || time();
+}
+
+
+sub until_free {
+    my ($zone, $way) = @_;
+
+    return $n->get("/left/$zone/$way/") =~ /^X-Until: ([\d.]+)/m ? $1 : 0;
+}
+
+
+# the time that nginx has may be some milliseconds old
+
+sub lasts {
+    my ($zone, $way, $seconds, $more) = @_;
+
+    my $free = free($zone, $way);
+    my $began = $free - $seconds;
+
+    return 'yes' if $began > $asked - 0.05
+                    && $began < time() + 0.05 + ($more // 0);
+    return sprintf '%.3f', $free - $asked;
 }
 
 
