@@ -51,7 +51,7 @@ front: 200 success, proxy1, proxy1, proxy1: 502, 502, 200
 --- chain
     retry_chain proxy1 proxy2 proxy3 proxy4;
     retry_chain_retry error interval=10ms;
-    proxy_read_timeout 30ms;
+    proxy_read_timeout 300ms;
 --- script: 502 big hang
 --- response_body
 proxy4 200
@@ -66,7 +66,7 @@ front: 200 success, proxy1, proxy2, proxy3, proxy4: 502, 502, 504, 200
 --- chain
     retry_chain proxy1 proxy2;
     retry_chain_retry timeout interval=10ms attempts=2;
-    proxy_read_timeout 30ms;
+    proxy_read_timeout 300ms;
 --- script: hang hang
 --- response_body
 proxy2 200
@@ -86,7 +86,7 @@ front: 200 success, proxy1, proxy1, proxy2: 504, 504, 200
 --- chain
     retry_chain stuck proxy2;
     retry_chain_retry timeout interval=10ms attempts=2;
-    proxy_connect_timeout 30ms;
+    proxy_connect_timeout 300ms;
 --- response_body
 proxy2 200
 --- grep_error_log_out
@@ -100,7 +100,7 @@ front: 200 success, stuck, stuck, proxy2: 504, 504, 200
 
 === TEST 6: timeout: a step's own timeout is one
 --- chain
-    retry_chain proxy1 proxy2 timeout=30ms;
+    retry_chain proxy1 proxy2 timeout=300ms;
     retry_chain_retry timeout interval=10ms attempts=2;
 --- script: hang
 --- response_body
@@ -150,7 +150,7 @@ front: 200 success, proxy1, proxy1, proxy2: 502, 502, 200
 --- chain
     retry_chain refused proxy2 proxy3 proxy4;
     retry_chain_retry invalid_header interval=10ms;
-    proxy_read_timeout 30ms;
+    proxy_read_timeout 300ms;
 --- script: 200 hang 502
 --- response_body
 proxy4 200
@@ -211,7 +211,7 @@ front: 200 success, proxy1, proxy1, proxy1, proxy2, proxy2, proxy2: 400, 499, 50
 --- chain
     retry_chain refused proxy2 proxy3 proxy4;
     retry_chain_retry http_5xx interval=10ms;
-    proxy_read_timeout 30ms;
+    proxy_read_timeout 300ms;
 --- script: 200 hang big 500 599
 --- response_body
 proxy4 200
@@ -227,7 +227,7 @@ front: 200 success, refused, proxy2, proxy3, proxy4, proxy4, proxy4: 502, 504, 5
     retry_chain refused proxy2 proxy3 proxy4;
     retry_chain_success 201;
     retry_chain_retry status interval=10ms attempts=4;
-    proxy_read_timeout 30ms;
+    proxy_read_timeout 300ms;
 --- script: 201 hang big 200 302 600 201
 --- error_code: 201
 --- grep_error_log eval
@@ -284,7 +284,6 @@ front: 200 success, proxy1, proxy1, proxy1, proxy2: 503, 503, 503, 200
     retry_chain proxy1 proxy2;
     retry_chain_retry http_503;
 --- script: 503
---- timeout: 0.2
 --- abort
 --- ignore_response
 --- grep_error_log eval
@@ -300,7 +299,6 @@ failed: status 503, retrying in 1000 ms
     retry_chain_timeout off;
     retry_chain_retry http_503 interval=61s;
 --- script: 503
---- timeout: 0.2
 --- abort
 --- ignore_response
 --- grep_error_log eval

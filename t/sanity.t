@@ -138,7 +138,7 @@ front: 200 success, proxy1, proxy2: 502, 200
 === TEST 8: an upstream that says nothing is passed over
 --- chain
     retry_chain proxy1 proxy2;
-    proxy_read_timeout 30ms;
+    proxy_read_timeout 300ms;
 --- script: hang
 --- response_body
 proxy2 200
@@ -382,8 +382,8 @@ GET /3 HTTP/1.1" 200
 --- script: 500 part
 --- request
 GET / HTTP/1.0
---- timeout: 0.5
 --- abort
+--- leave: a part of it
 --- response_body
 a part of it
 --- error_log

@@ -112,7 +112,7 @@ X-Same: [0-9a-f]{32}
         add_header X-Trail $retry_chain_trail;
     }
 --- response_headers_like
-X-Trail: \{"result":"success","time":0\.0\d+,"attempts":\[\{"step":"one","address":"unix:\S+/one.sock","outcome":"status","status":429,"bytes":\d+,"wait":0,"reason":"first","time":[\d.]+,"verdict":"next"\},\{"step":"two","address":"unix:\S+/two.sock","outcome":"status","status":200,"bytes":\d+,"wait":0\.01,"reason":"step","time":[\d.]+,"verdict":"success"\}\]\}
+X-Trail: \{"result":"success","time":\d+\.\d+,"attempts":\[\{"step":"one","address":"unix:\S+/one.sock","outcome":"status","status":429,"bytes":\d+,"wait":0,"reason":"first","time":[\d.]+,"verdict":"next"\},\{"step":"two","address":"unix:\S+/two.sock","outcome":"status","status":200,"bytes":\d+,"wait":0\.01,"reason":"step","time":[\d.]+,"verdict":"success"\}\]\}
 
 
 

@@ -231,7 +231,6 @@ front: 200 success, proxy1, proxy2, proxy2, proxy2: 500, 500, 500, 200
 --- chain
     retry_chain refused;
     retry_chain proxy2 proxy3 proxy4 wait=10ms;
-    proxy_read_timeout 30ms;
     add_header X-Waits $retry_chain_waits always;
 --- script: 200 big close
 --- response_headers
@@ -334,7 +333,6 @@ front: 200 success, proxy1, @last: 500, 200
     retry_chain proxy2 wait=500ms;
     retry_chain_timeout off;
 --- script: 503
---- timeout: 0.1
 --- abort
 --- ignore_response
 --- grep_error_log eval
@@ -350,7 +348,6 @@ failed: status 503, retrying in 500 ms
     retry_chain proxy2 wait=5;
     retry_chain_timeout off;
 --- script: 503
---- timeout: 0.1
 --- abort
 --- ignore_response
 --- grep_error_log eval
@@ -366,7 +363,6 @@ failed: status 503, retrying in 5000 ms
     retry_chain proxy2 wait=5s;
     retry_chain_timeout off;
 --- script: 503
---- timeout: 0.1
 --- abort
 --- ignore_response
 --- grep_error_log eval
@@ -382,7 +378,6 @@ failed: status 503, retrying in 5000 ms
     retry_chain proxy2 wait=1s500ms;
     retry_chain_timeout off;
 --- script: 503
---- timeout: 0.1
 --- abort
 --- ignore_response
 --- grep_error_log eval
@@ -398,7 +393,6 @@ failed: status 503, retrying in 1500 ms
     retry_chain proxy2 wait=1m;
     retry_chain_timeout off;
 --- script: 503
---- timeout: 0.1
 --- abort
 --- ignore_response
 --- grep_error_log eval
@@ -414,7 +408,6 @@ failed: status 503, retrying in 60000 ms
     retry_chain proxy2 wait=1m30s;
     retry_chain_timeout off;
 --- script: 503
---- timeout: 0.1
 --- abort
 --- ignore_response
 --- grep_error_log eval
@@ -430,7 +423,6 @@ failed: status 503, retrying in 90000 ms
     retry_chain proxy2 wait=2h;
     retry_chain_timeout off;
 --- script: 503
---- timeout: 0.1
 --- abort
 --- ignore_response
 --- grep_error_log eval
@@ -446,7 +438,6 @@ failed: status 503, retrying in 7200000 ms
     retry_chain proxy2 wait=1d;
     retry_chain_timeout off;
 --- script: 503
---- timeout: 0.1
 --- abort
 --- ignore_response
 --- grep_error_log eval
@@ -461,7 +452,6 @@ failed: status 503, retrying in 86400000 ms
     retry_chain proxy1;
     retry_chain proxy2 wait=30s;
 --- script: 503
---- timeout: 0.1
 --- abort
 --- ignore_response
 --- grep_error_log_out
@@ -491,7 +481,6 @@ front: 499 aborted, proxy1: 503
 --- script: 503
 --- request
 GET /t
---- wait: 0.4
 --- response_body
 proxy3 200
 --- grep_error_log eval

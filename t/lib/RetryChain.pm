@@ -29,6 +29,8 @@ use IO::Socket::UNIX;
 use Socket qw(SOCK_STREAM);
 use Test::Nginx::Util qw(add_block_preprocessor no_root_location);
 
+use BlockLogs;
+
 our $grep = qr/(?:vendor|front):\ .* | retry\ chain\ (?:
                    attempt\ \S+\ to\ "\S+"\ failed:\ [\w ]+,
                        \ (?: retrying\ in\ \d+\ ms | no\ other\ attempt:\ \w+ )

@@ -140,6 +140,8 @@ sub ways_blocks {
                                           "X-Failed: s$status") };
     }
 
+    require BlockLogs;
+
     Test::Nginx::Socket::no_root_location();
     Test::Nginx::Socket::no_long_string();
     Test::Nginx::Socket::no_shuffle();

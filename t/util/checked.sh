@@ -31,7 +31,6 @@ case $kind in
         LSAN_OPTIONS=suppressions=$top/t/util/lsan.suppress
         LSAN_OPTIONS=$LSAN_OPTIONS,print_suppressions=0
         export ASAN_OPTIONS UBSAN_OPTIONS LSAN_OPTIONS
-        export TEST_NGINX_TIMEOUT=${TEST_NGINX_TIMEOUT:-10}
 
         # nginx cleans its environment; UBSan, which reads it with its first
         # report, writes to standard error, that is the error log
