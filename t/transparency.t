@@ -1181,7 +1181,7 @@ for my $t (['static', 'error_page 502 504 /err.html;'],
                 rq('HEAD /a', keep => 1) . probe()]);
 
     add(name => "made-504-$k", two => 0,
-        conf => "location / { $pass proxy_read_timeout 80ms; $page }
+        conf => "location / { $pass proxy_read_timeout 200ms; $page }
                  $inner $pages",
         backend => sub {
             my ($r) = @_;
@@ -1395,7 +1395,7 @@ add(name => 'request-time', anytime => 0,
     conf => loc('client_body_timeout 5s; proxy_set_header X-T $request_time;
                  proxy_set_header X-L $request_length;'),
     backend => sub { my ($r) = @_; my $t = $r->{h}{'x-t'}[0];
-        return reply(200, \@h, $t > 0.15 && $t < 2 ? "good\n" : "bad $t\n") },
+        return reply(200, \@h, $t > 0.15 && $t < 20 ? "good\n" : "bad $t\n") },
     norm => sub { my $t = shift; $t =~ s/X-T: [\d.]+/X-T: t/; $t },
     want => qr/good/,
     client => sub {
@@ -1598,8 +1598,8 @@ add(name => 'limit-req', want => qr/ 503 /,
     conf => loc('limit_req zone=lr burst=1 nodelay;'),
     req => [rq('/1'), rq('/2'), rq('/3')]);
 
-add(name => 'limit-req-delay', timing => 1,
-    http => 'limit_req_zone $host zone=lrd:64k rate=5r/s;',
+add(name => 'limit-req-delay', timing => 1.3,
+    http => 'limit_req_zone $host zone=lrd:64k rate=1r/s;',
     conf => loc('limit_req zone=lrd burst=5;'), req => [rq('/1'), rq('/2')]);
 
 add(name => 'limit-conn', want => qr/ 503 /,

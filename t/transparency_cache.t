@@ -363,9 +363,10 @@ my %fail = (
 );
 
 for my $f (sort keys %fail) {
+    my $limit = $f eq 'timeout' ? 'proxy_read_timeout 300ms;' : '';
+
     stale(name => "stale-$f", want => qr/X-Cache: STALE/,
-        conf => cached("proxy_cache_use_stale $fail{$f}[1];
-                        proxy_read_timeout 100ms;"),
+        conf => cached("proxy_cache_use_stale $fail{$f}[1]; $limit"),
         then => $fail{$f}[0],
         client => sub {
             my ($io) = @_;
@@ -376,8 +377,7 @@ for my $f (sort keys %fail) {
         });
 
     stale(name => "not-stale-$f",
-        conf => cached("proxy_cache_use_stale off;
-                        proxy_read_timeout 100ms;"),
+        conf => cached("proxy_cache_use_stale off; $limit"),
         two => $f =~ /^http/ ? 1 : 0, then => $fail{$f}[0],
         client => sub {
             my ($io) = @_;

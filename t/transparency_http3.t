@@ -11,6 +11,7 @@ use Test::More;
 use lib dirname(__FILE__) . '/lib';
 
 use Differ;
+use Slack qw(stretch);
 
 my $pass = 'proxy_pass http://127.0.0.1:%%BACKEND%%;';
 my @cases;
@@ -45,7 +46,7 @@ sub curl {
     my @uri = map { "https://%%NAME%%:%%H3%%$_" } grep { m{^/} } @arg;
     my @opt = grep { !m{^/} } @arg;
 
-    $io->program('curl', 'curl', '-sSik', '-m', '5', '--http3-only',
+    $io->program('curl', 'curl', '-sSik', '-m', '20', '--http3-only',
                  '--resolve', '%%NAME%%:%%H3%%:127.0.0.1', @opt, @uri);
 
     my $note = Differ::Client::clean($io->{notes}[-1]);
@@ -205,11 +206,11 @@ h3(name => 'h3-hints', at => '1.29.0', want => [qr/103/, qr/fox/],
 
 h3(name => 'h3-abort', conf => loc(), want => qr/status: 499/, norun => 0,
    backend => sub { ([gate => 'never'], reply(200, \@h, $body)) },
-   args => ['-m', '0.3', '/a']);
+   args => ['-m', 0.3 * stretch(), '/a']);
 
 h3(name => 'h3-abort-body', conf => loc('proxy_buffering off;'),
    backend => sub { (reply(200, [@h, 'Content-Length: 100']), 'one',
                      [eof => 1]) },
-   args => ['-m', '0.3', '/a']);
+   args => ['-m', 0.3 * stretch(), '/a']);
 
 differ(cases => \@cases, files => \%files);

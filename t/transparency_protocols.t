@@ -9,9 +9,11 @@ use warnings;
 
 use File::Basename qw(dirname);
 use POSIX ();
+use Time::HiRes qw(time);
 use lib dirname(__FILE__) . '/lib';
 
 use Differ;
+use Slack qw(over);
 
 my $pass = 'proxy_pass http://127.0.0.1:%%BACKEND%%;';
 my @cases;
@@ -791,7 +793,7 @@ sub tls {
     add(listen => 'SSL', program => ['openssl', 'curl'],
         client => sub {
             my ($io) = @_;
-            $io->program('curl', 'curl', '-sSik', '-m', '4', '--http1.1',
+            $io->program('curl', 'curl', '-sSik', '-m', '20', '--http1.1',
                 '--resolve', '%%NAME%%:%%SSL%%:127.0.0.1',
                 @{ $arg{args} || [] },
                 map { "https://%%NAME%%:%%SSL%%$_" } '/a', '/b');
@@ -899,7 +901,9 @@ sub reload {
     my $old = workers($master);
     kill 'HUP', $master;
 
-    for (1 .. 200) {
+    my $start = time();
+
+    until (over($start, 10)) {
         my $now = workers($master);
         return 1 if grep { !$old->{$_} } keys %$now;
         $io->pause(0.02);

@@ -5,7 +5,7 @@ package Differ::Backend;
 # request and returns a list of steps:
 #
 #     "bytes"               send them
-#     [ sleep => seconds ]  wait
+#     [ sleep => seconds ]  wait, and until nginx has done what there was to do
 #     [ gate => name ]      wait until the client side opens that gate
 #     [ read => n ]         wait for n more raw bytes and note them
 #     [ eof => 1 ]          wait until nginx closes the connection
@@ -25,6 +25,8 @@ use IO::Select;
 use JSON::PP ();
 use Socket qw(SOL_SOCKET SO_LINGER SHUT_WR);
 use Time::HiRes qw(time);
+
+use Slack qw(asleep children);
 
 my %parser = (
     http      => \&parse_http,
@@ -254,7 +256,16 @@ sub step {
         if ($what eq 'sleep') {
             $c->{wake} //= time() + $arg;
             return 0 if $c->{wake} > time();
+
+            if (!asleep(children($self->{nginx} // 0))
+                && ++$c->{looks} < 300)
+            {
+                $c->{wake} = time() + 0.003;
+                return 0;
+            }
+
             $c->{wake} = undef;
+            $c->{looks} = 0;
 
         } else {
             return 0 if !$self->{gates}{$arg};
@@ -336,6 +347,7 @@ sub control {
 
         if (defined $msg->{case}) {
             $self->{case} = $msg->{case};
+            $self->{nginx} = $msg->{nginx};
             $self->{gates} = {};
             $self->{log} = [];
             $self->{count} = 0;

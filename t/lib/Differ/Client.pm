@@ -13,6 +13,8 @@ use JSON::PP ();
 use Socket qw(SOL_SOCKET SO_RCVBUF SO_LINGER SHUT_WR);
 use Time::HiRes qw(time sleep);
 
+use Slack qw(asleep children over slack);
+
 
 # ports: name => number; ctl: socket to the backend; wait: factor for slow
 # machines
@@ -86,13 +88,13 @@ sub ask {
     $ctl->flush();
 
     my $line = '';
-    my $stop = time() + 10 * $self->{wait};
+    my $start = time();
 
     while ($line !~ /\n\z/) {
         vec(my $r = '', fileno($ctl), 1) = 1;
-        my $left = $stop - time();
         die "the backend does not answer\n"
-            if $left <= 0 || !select($r, undef, undef, $left);
+            if over($start, 10 * $self->{wait});
+        next if !select($r, undef, undef, 0.5);
         sysread($ctl, $line, 262144, length $line)
             or die "the backend is gone\n";
     }
@@ -106,11 +108,10 @@ sub ask {
 sub requests {
     my ($self, $n, $max) = @_;
 
-    my $stop = time() + ($max || 4) * $self->{wait};
+    my $start = time();
 
-    for ( ;; ) {
+    until (over($start, ($max || 4) * $self->{wait})) {
         return 1 if $self->ask({ count => 1 })->{count} >= $n;
-        last if time() > $stop;
         sleep 0.003;
     }
 
@@ -126,9 +127,21 @@ sub gate {
 }
 
 
+# for some time, and until what has been sent has been read: nobody has anything
+# to do, twice, as the last one may have woken the first one
+
 sub pause {
     my ($self, $sec) = @_;
+
     sleep $sec;
+
+    my $start = time();
+
+    my @all = (children($self->{side}{master}), $self->{side}{backend});
+
+    until (asleep(@all, @all) || over($start, 2)) {
+        sleep 0.003;
+    }
 }
 
 
@@ -138,7 +151,7 @@ sub program {
     my ($self, $label, @cmd) = @_;
 
     @cmd = map { $self->fill($_) } @cmd;
-    my $max = int(6 * $self->{wait}) || 1;
+    my $max = int(6 * $self->{wait} * slack()) || 1;
 
     open my $fh, '-|', 'timeout', $max, 'sh', '-c', 'exec "$@" 2>&1', 'sh',
         @cmd or die "cannot run $cmd[0]: $!";
@@ -176,6 +189,8 @@ use warnings;
 use Socket qw(SOL_SOCKET SO_LINGER SHUT_WR);
 use Time::HiRes qw(time sleep);
 
+use Slack qw(over);
+
 
 sub new {
     my ($class, %arg) = @_;
@@ -189,7 +204,7 @@ sub send {
 
     $bytes = $self->{io}->fill($bytes);
     $self->{sent} .= $bytes;
-    my $stop = time() + 5 * $self->{io}{wait};
+    my $start = time();
 
     while (length $bytes && $self->{end} eq 'open') {
         my $fd = fileno $self->{fh};
@@ -211,7 +226,7 @@ sub send {
             }
         }
 
-        if (time() > $stop) {
+        if (over($start, 5 * $self->{io}{wait})) {
             $self->{end} = 'TIMEOUT while sending';
             $self->{io}{late}++;
         }
@@ -239,19 +254,18 @@ sub pull {
 sub until {
     my ($self, $done, $max) = @_;
 
-    my $stop = time() + ($max || 5) * $self->{io}{wait};
+    my $start = time();
 
     while ($self->{end} eq 'open' && !$done->()) {
-        my $left = $stop - time();
         vec(my $r = '', fileno $self->{fh}, 1) = 1;
 
-        if ($left <= 0 || !select($r, undef, undef, $left)) {
+        if (over($start, ($max || 5) * $self->{io}{wait})) {
             $self->{end} = 'TIMEOUT';
             $self->{io}{late}++;
             last;
         }
 
-        $self->pull();
+        $self->pull() if select($r, undef, undef, 0.2);
     }
 
     $self->{took} = time() - $self->{started};
@@ -294,17 +308,18 @@ sub seen {
 sub slowly {
     my ($self, $portion, $every, $max) = @_;
 
-    my $stop = time() + ($max || 6) * $self->{io}{wait};
+    my $start = time();
 
     while ($self->{end} eq 'open') {
         vec(my $r = '', fileno $self->{fh}, 1) = 1;
 
-        if (time() > $stop || !select($r, undef, undef, 3)) {
+        if (over($start, ($max || 6) * $self->{io}{wait})) {
             $self->{end} = 'TIMEOUT';
             $self->{io}{late}++;
             last;
         }
 
+        next if !select($r, undef, undef, 0.5);
         $self->pull($portion);
         sleep $every;
     }
