@@ -13,17 +13,22 @@ use lib "$FindBin::Bin/lib";
 use Test::More;
 use Time::HiRes qw(sleep time);
 
+use Slack qw(slack stretch);
 use Ways;
 use Ways::Limits;
 use Ways::Nginx qw(request);
 
 
 my $slow = Ways::Nginx::slow();
-my $late = 4 * $slow;
 
-# nginx reads a coarse clock, of 4 ms as a rule, and cuts it to milliseconds
+# what has to be done within some time is given more of it where all is slow
 
-my $early = 0.006;
+my $k = stretch();
+
+# nginx reads a coarse clock, of 4 ms as a rule, and cuts it to milliseconds; it
+# is behind when the processor has other things to do
+
+my $early = 0.006 * $k;
 
 # a vendor that refuses above 40 calls a second, and 8 at once
 
@@ -32,11 +37,11 @@ my ($tokens, $filled) = (8, 0);
 ways(bucket => sub {
     my $now = time();
 
-    $tokens += ($now - $filled) * 40;
+    $tokens += ($now - $filled) * 40 / $k;
     $tokens = 8 if $tokens > 8;
     $filled = $now;
 
-    return reply(429, "slow down\n", 'Retry-After: 1') if $tokens < 1;
+    return reply(429, "slow down\n", "Retry-After: $k") if $tokens < 1;
 
     $tokens--;
     return reply(200, "ok\n");
@@ -45,7 +50,7 @@ ways(bucket => sub {
 
 # ---- the places -------------------------------------------------------------
 
-place('burst', 'retry_chain v rate=20r/s burst=5;');
+place('burst', 'retry_chain v rate=' . 1200 / $k . 'r/m burst=5;');
 place('minute', 'retry_chain v rate=600r/m;');
 place('odd', 'retry_chain v rate=7r/s;');
 place('many', 'retry_chain v rate=200r/s;');
@@ -57,15 +62,17 @@ place('more', 'retry_chain a b rate=3r/m burst=10;');
 place('free', 'retry_chain a; retry_chain b rate=3r/m burst=10;');
 place('off', 'retry_chain a rate=off; retry_chain_limited fail;');
 place('limit', 'retry_chain a rate=20r/s burst=5;');
-place('wait', 'retry_chain a; retry_chain b wait=500ms rate=3r/m;'
-              . 'retry_chain_timeout 5s;');
-place('wait/b', 'retry_chain b rate=3r/m;');
+place('wait', 'retry_chain a; retry_chain b rate=1r/m wait='
+              . 500 * $k . 'ms; retry_chain_timeout ' . 5 * $k . 's;');
+place('wait/b', 'retry_chain b rate=1r/m;');
 place('told', 'retry_chain a rate=auto;');
 place('told/not', 'retry_chain b;');
 place('auto', 'retry_chain bucket rate=auto;'
               . 'retry_chain_retry http_429 attempts=20 interval=0;');
-place('probe', 'retry_chain a; retry_chain_retry_after default=3s;');
-place('again', 'retry_chain a; retry_chain_retry_after default=1500ms;');
+place('probe', 'retry_chain a; retry_chain_retry_after default='
+               . 3 * $k . 's;');
+place('again', 'retry_chain a; retry_chain_retry_after default='
+               . 1500 * $k . 'ms;');
 
 my $vendor = <<'EOC';
 upstream v { server unix:%%DIR%%/v; }
@@ -85,26 +92,21 @@ my $n = limits(http => $vendor);
 
 {
     my $start = time();
-    my @asked = parked(map { ["/burst/$_"] } 1 .. 15);
-    my $sent = time() - $start;
-    my @x = map { now($_) } @asked;
+    my @x = map { now($_) } parked(map { ["/burst/$_"] } 1 .. 15);
 
     is(join(' ', map { $_->{status} } @x), join(' ', (200) x 15),
        'all are answered');
     is(join(' ', map { $_->{run} } @x[0 .. 4]),
        join(' ', ('success [v] [200] [first]') x 5), 'five at once');
 
-  SKIP: {
-        skip 'too slow', 1 if $sent > 0.4;
-        like($x[14]{run}, qr/\[rate\]$/, 'others wait for a slot');
-    }
-
-    is($x[14]{rate}, '20.000', '$retry_chain_rate');
-    paced($n, 'burst', $start, 5, 0.05);
+    like($x[14]{run}, qr/\[rate\]$/, 'others wait for a slot');
+    like($x[14]{rate}, qr/^\d+\.\d{3}$/, '$retry_chain_rate');
+    cmp_ok(abs($x[14]{rate} - 20 / $k), '<', 0.002, 'is that of the step');
+    paced($n, 'burst', $start, 5, 0.05 * $k);
 
     # for as long as it takes to fill the bucket
 
-    sleep 0.35;
+    sleep 0.35 * $k;
     @x = map { now($_) } parked(map { ["/burst/$_"] } 16 .. 20);
     is(join(' ', map { $_->{run} } @x),
        join(' ', ('success [v] [200] [first]') x 5),
@@ -184,7 +186,7 @@ is(ask('/off/6')->{rate}, '', 'has no $retry_chain_rate');
 my @finish;
 
 {
-    my $hint = ask('/limit/1', a => '429 / Retry-After: 1');
+    my $hint = ask('/limit/1', a => "429 / Retry-After: $k");
     my @asked = parked(map { ["/limit/$_"] } 2 .. 7);
 
     push @finish, sub {
@@ -195,7 +197,7 @@ my @finish;
            'a limit with a rate');
 
         my @at = sort { $a <=> $b } map { $_->{at} } @x;
-        my @early = grep { $at[$_] < $hint->{at} + 1 + $_ * 0.05 - $early }
+        my @early = grep { $at[$_] < $hint->{at} + $k + $_ * 0.05 - $early }
                          0 .. 5;
 
         is("@early", '', 'nothing is left of a burst after it');
@@ -208,7 +210,7 @@ my @finish;
 {
     learn('probe');
 
-    my $hint = ask('/probe/1', a => '429 / Retry-After: 1');
+    my $hint = ask('/probe/1', a => "429 / Retry-After: $k");
     my @asked = parked(['/probe/2', a => 'sleep=0.5 200'],
                        map { ["/probe/$_"] } 3 .. 8);
 
@@ -218,13 +220,13 @@ my @finish;
         is(join(' ', map { $_->{said} } @x),
            join(' ', ('200 success [a] [200] [retry_after]') x 7),
            'seven that wait for a limit to end');
-        cmp_ok($x[0]{at}, '>=', $hint->{at} + 1 - $early,
+        cmp_ok($x[0]{at}, '>=', $hint->{at} + $k - $early,
                'one call goes after it');
 
         my @early = grep { $x[$_]{at} < $x[0]{at} + 0.5 } 1 .. 6;
 
         is("@early", '', 'the others when it has been accepted');
-        cmp_ok($x[6]{at}, '<', $x[0]{at} + 0.5 + 2 * $slow,
+        cmp_ok($x[6]{at}, '<', $x[0]{at} + 0.5 + 2 * $slow * $k,
                'at the pace that is known');
     };
 }
@@ -233,8 +235,9 @@ my @finish;
 
 {
     my $i = 0;
-    my @said = map { ask('/told/' . ++$i, a => "200 / RateLimit: \"d\";r=$_;t=2") }
-                   8, 4, 4;
+    my $t = 2 * $k;
+    my @said = map { ask('/told/' . ++$i,
+                         a => "200 / RateLimit: \"d\";r=$_;t=$t") } 8, 4, 4;
     my $x = ask('/told/' . ++$i);
 
     is(join(' ', map { $_->{said} } @said, $x),
@@ -254,8 +257,9 @@ my @finish;
 {
     learn('again');
 
-    my $hint = ask('/again/1', a => '429 / Retry-After: 1');
-    my @asked = parked(['/again/2', a => '429 / Retry-After: 1'],
+    ask('/again/1', a => "429 / Retry-After: $k");
+
+    my @asked = parked(['/again/2', a => "429 / Retry-After: $k"],
                        map { ["/again/$_"] } 3 .. 6);
 
     push @finish, sub {
@@ -267,11 +271,11 @@ my @finish;
            join(' ', ('200 success [a] [200] [retry_after]') x 4),
            'the others are not refused');
 
-        my @early = grep { $x[$_]{at} < $x[0]{at} + 1 - $early } 1 .. 4;
+        my @early = grep { $x[$_]{at} < $x[0]{at} + $k - $early } 1 .. 4;
 
         is("@early", '', 'they have waited for the second limit');
 
-        cmp_ok($x[1]{at}, '<', $x[0]{at} + 2, 'and no longer');
+        cmp_ok($x[1]{at}, '<', $x[0]{at} + 2 * $k, 'and no longer');
     };
 }
 
@@ -297,7 +301,7 @@ my @finish;
 
 # ---- learning ---------------------------------------------------------------
 
-# more than it takes: 60 a second, refused ones try again
+# more than it takes: 60 where it takes 40, refused ones try again
 
 my @refused;
 
@@ -306,20 +310,20 @@ for my $round (1, 2) {
     my @asked;
 
     for my $i (1 .. 60) {
-        my $pause = $start + $i / 60 - time();
+        my $pause = $start + $i / 60 * $k - time();
 
         sleep $pause if $pause > 0;
         push @asked, later("/auto/$round.$i");
     }
 
-    my @x = map { now($_, timeout => 20) } @asked;
+    my @x = map { now($_, timeout => 20 * $k) } @asked;
 
     is(scalar(grep { $_->{status} == 200 } @x), 60,
        "rate=auto, round $round: all are answered");
 
     push @refused, scalar(() = map { $_->{run} =~ /429/g } @x);
-    cmp_ok($x[-1]{rate}, '>', 10, 'the rate is learned');
-    cmp_ok($x[-1]{rate}, '<', 60, 'about');
+    cmp_ok($x[-1]{rate}, '>', 10 / $k, 'the rate is learned');
+    cmp_ok($x[-1]{rate}, '<', 60 / $k, 'about');
 }
 
 cmp_ok($refused[0], '>', 0, 'some calls are refused first');
@@ -379,8 +383,10 @@ sub paced {
     is(join(' ', map { sprintf '%d:%.3f', $_, $times[$_] - $start } @early), '',
        "$place: no call is too early");
 
+    my ($room) = sort { $b <=> $a } $k, slack();
+
     cmp_ok($times[-1] - $start, '<',
-           (@times - $burst) * $interval + 2 * $slow,
+           (@times - $burst) * $interval + 2 * $slow * $room,
            "$place: nor much too late");
 }
 
