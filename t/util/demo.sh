@@ -39,7 +39,7 @@ stop() {
     if [ -n "$pid" ]; then
         kill -TERM "$pid" 2>/dev/null
 
-        for (( i = 0; i < 60; i++ )); do
+        for (( i = 0; i < 200; i++ )); do
             kill -0 "$pid" 2>/dev/null || break
             sleep 0.05
         done
@@ -92,13 +92,13 @@ start() {
             > "$tmp/stdout" 2>&1 &
         pid=$!
 
-        for (( i = 0; i < 100; i++ )); do
+        for (( i = 0; i < 600; i++ )); do
             kill -0 "$pid" 2>/dev/null || break
             [ -s "$tmp/nginx.pid" ] && listens "${base}80" && break
             sleep 0.05
         done
 
-        if kill -0 "$pid" 2>/dev/null && [ "$i" -lt 100 ]; then
+        if kill -0 "$pid" 2>/dev/null && [ "$i" -lt 600 ]; then
             front=127.0.0.1:${base}80
             vendor=127.0.0.1:${base}81
             return
@@ -123,7 +123,7 @@ send() {
     local id=$1
     shift
 
-    curl -q -s --noproxy '*' --max-time 10 -H "X-Demo: $id" \
+    curl -q -s --noproxy '*' --max-time 60 -H "X-Demo: $id" \
          -o "$tmp/body.$id" -w '%{http_code} %{time_total}' "$@" \
          > "$tmp/curl.$id"
 }
@@ -142,7 +142,7 @@ load() {
     read -r code took < "$tmp/curl.$id"
     [ -f "$tmp/body.$id" ] && body=$(head -c 200 "$tmp/body.$id" | paste -s -d ' ')
 
-    for (( i = 0; i < 40; i++ )); do
+    for (( i = 0; i < 400; i++ )); do
         rest=$(grep -m 1 "^$id|" "$tmp/access.log") && break
         sleep 0.05
     done
