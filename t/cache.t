@@ -18,6 +18,7 @@ use IO::Socket::UNIX;
 use Test::More;
 use Time::HiRes qw(sleep time);
 
+use Slack qw(over stretch);
 use Ways;
 use Ways::Nginx;
 
@@ -25,12 +26,13 @@ my $text = lines(400);
 my $big = lines(400_000);
 my $threads = Ways::Nginx::has('threads');
 my $slow = Ways::Nginx->slow();
+my $k = $slow * stretch();
 my $lm = 'Mon, 28 Sep 1970 06:00:00 GMT';
 
 my @etag = ('ETag: "v1"', "Last-Modified: $lm", 'Accept-Ranges: bytes');
 my @chunked = ('Transfer-Encoding: chunked');
-my $minute = 'Cache-Control: max-age=60';
-my $keep = 'X-Accel-Expires: 60';
+my $hour = 'Cache-Control: max-age=3600';
+my $keep = 'X-Accel-Expires: 3600';
 
 # stored, but not valid for a moment
 
@@ -87,45 +89,46 @@ my %say = (
     gone => sub { [reset => 1] },
     junk => sub { ("HTTP/1.1 200 OK\r\nX: a\0b\r\n\r\n", [close => 1]) },
     hang => sub { [sleep => 30] },
-    other => sub { reply(203, "$_[0]\n", $minute) },
+    other => sub { reply(203, "$_[0]\n", $hour) },
     raw => sub { ("$_[0]\nno header\n", [close => 1]) },
 
-    good => sub { reply(200, "$_[0]\n$text", @etag, $minute) },
+    good => sub { reply(200, "$_[0]\n$text", @etag, $hour) },
     any => sub { reply(200, "$_[0]\n$text", @etag) },
-    late => sub { ([sleep => 0.35 * $slow],
-                   reply(200, "$_[0]\n$text", $minute)) },
-    very_late => sub { ([sleep => 0.7 * $slow],
-                        reply(200, "$_[0]\n$text", $minute)) },
-    later => sub { ([sleep => 1.5], reply(200, "$_[0]\n$text", $minute)) },
-    bare => sub { reply(200, "$_[0]\n$text", @etag[0, 1], $minute) },
-    chunked => sub { reply(200, undef, @etag, $minute, @chunked)
+    late => sub { ([sleep => 0.35 * $k],
+                   reply(200, "$_[0]\n$text", $hour)) },
+    very_late => sub { ([sleep => 0.7 * $k],
+                        reply(200, "$_[0]\n$text", $hour)) },
+    later => sub { ([sleep => 1.5 * $k],
+                    reply(200, "$_[0]\n$text", $hour)) },
+    bare => sub { reply(200, "$_[0]\n$text", @etag[0, 1], $hour) },
+    chunked => sub { reply(200, undef, @etag, $hour, @chunked)
                      . chunks("$_[0]\n", $text) },
-    until_close => sub { (reply(200, undef, $minute, 'Connection: close'),
+    until_close => sub { (reply(200, undef, $hour, 'Connection: close'),
                           "$_[0]\n$text", [close => 1]) },
-    empty => sub { reply(200, '', @etag, $minute) },
-    empty_chunked => sub { reply(200, undef, @chunked, $minute) . chunks() },
+    empty => sub { reply(200, '', @etag, $hour) },
+    empty_chunked => sub { reply(200, undef, @chunked, $hour) . chunks() },
     moved => sub { reply(301, "$_[0]\nthere\n", 'Location: /there', $keep) },
     lost => sub { reply(404, "$_[0]\nnot here\n", $keep) },
-    big => sub { reply(200, "$_[0]\n$big", @etag, $minute) },
+    big => sub { reply(200, "$_[0]\n$big", @etag, $hour) },
     vary => sub { reply(200, "$_[0]\n$_[1]{h}{'accept-language'}[0]\n",
-                        'Vary: Accept-Language', $minute) },
-    vary_any => sub { reply(200, "$_[0]\n", 'Vary: *', $minute) },
-    zero => sub { reply(200, "$_[0]\n", 'X-Accel-Expires: 0', $minute) },
+                        'Vary: Accept-Language', $hour) },
+    vary_any => sub { reply(200, "$_[0]\n", 'Vary: *', $hour) },
+    zero => sub { reply(200, "$_[0]\n", 'X-Accel-Expires: 0', $hour) },
     accel => sub { reply(200, "$_[0]\n", $keep, 'Cache-Control: no-store') },
-    cookie => sub { reply(200, "$_[0]\n", 'Set-Cookie: a=b', $minute) },
+    cookie => sub { reply(200, "$_[0]\n", 'Set-Cookie: a=b', $hour) },
     partial => sub {
         return reply(206, "$_[0]\n", 'Content-Range: bytes 15-21/407')
             if $_[1]{h}{range};
-        return reply(200, "$_[0]\n$text", @etag, $minute);
+        return reply(200, "$_[0]\n$text", @etag, $hour);
     },
-    short => sub { (reply(200, undef, 'Content-Length: 1000', $minute),
+    short => sub { (reply(200, undef, 'Content-Length: 1000', $hour),
                     "$_[0]\n$text", [close => 1]) },
-    short_chunked => sub { (reply(200, undef, @chunked, $minute),
+    short_chunked => sub { (reply(200, undef, @chunked, $hour),
                             chunks("$_[0]\n", $text) =~ s/0\r\n\r\n\z//r,
                             [close => 1]) },
-    short_big => sub { (reply(200, undef, 'Content-Length: 2000000', $minute),
+    short_big => sub { (reply(200, undef, 'Content-Length: 2000000', $hour),
                         "$_[0]\n$big", [close => 1]) },
-    pieces => sub { (reply(200, undef, 'Content-Length: 400006', $minute),
+    pieces => sub { (reply(200, undef, 'Content-Length: 400006', $hour),
                      "$_[0]\n" . substr($big, 0, 100), [sleep => 0.1],
                      substr($big, 100)) },
 
@@ -135,12 +138,13 @@ my %say = (
     old_big => sub { reply(200, "$_[0]\n$big", @etag, $old) },
     second => sub {
         reply(200, "$_[0]\n", 'Cache-Control: max-age=1,'
-                              . ' stale-while-revalidate=60, stale-if-error=60')
+                              . ' stale-while-revalidate=3600,'
+                              . ' stale-if-error=3600')
     },
     same => sub {
-        return reply(304, undef, @etag, $minute)
+        return reply(304, undef, @etag, $hour)
             if ($_[1]{h}{'if-none-match'}[0] // '') eq '"v1"';
-        return reply(200, "$_[0]\nnot asked\n", @etag, $minute);
+        return reply(200, "$_[0]\nnot asked\n", @etag, $hour);
     },
 );
 
@@ -175,12 +179,12 @@ ways(
     four => way('four', 'busy'),
     five => way('five', 'good'),
     fcgi_one => sub {
-        fcgi($_[0], "Status: 503 No\r\nX-Failed: 1\r\n$minute\r\n\r\nfailed\n")
+        fcgi($_[0], "Status: 503 No\r\nX-Failed: 1\r\n$hour\r\n\r\nfailed\n")
     },
     fcgi_two => sub {
         my $h = $_[0]{h};
         my $n = ++$fcgi{"$h->{SIDE} $h->{REQUEST_URI}"};
-        fcgi($_[0], "Content-Type: text/plain\r\n$minute\r\n\r\ntwo $n\n")
+        fcgi($_[0], "Content-Type: text/plain\r\n$hour\r\n\r\ntwo $n\n")
     },
 );
 
@@ -233,7 +237,7 @@ my %at = (
     stale => ['one two',
               'proxy_cache_use_stale error http_429 http_500 updating;'],
     stale_time => ['one two', 'proxy_cache_use_stale timeout;'
-                              . "proxy_read_timeout @{[ 200 * $slow ]}ms;"],
+                              . "proxy_read_timeout @{[ 200 * $k ]}ms;"],
     stale_hard => ['one timeout=150ms; retry_chain two',
                    'proxy_cache_use_stale timeout;'],
     stale_error => ['one two', 'proxy_cache_use_stale error;'],
@@ -1217,7 +1221,7 @@ sub answers {
     my ($s, $count, $head) = @_;
 
     my $raw = delete ${*$s}{rest} // '';
-    my $stop = time() + 10 * $slow;
+    my $start = time();
     my @got;
 
     while (@got < $count) {
@@ -1229,7 +1233,11 @@ sub answers {
             next;
         }
 
-        my $ready = IO::Select->new($s)->can_read($stop - time());
+        my $select = IO::Select->new($s);
+        my $ready;
+
+        1 until ($ready = $select->can_read(0.5))
+                || over($start, (10 + 2 * $k) * $slow);
 
         if (!$ready || !sysread $s, $raw, 1_000_000, length $raw) {
             push @got, $a;
@@ -1343,7 +1351,7 @@ sub h2 {
 
     my $h = join ' ', map { "-H '$_'" } @headers;
     my $to = "--unix-socket $n->{dir}/h2 http://a$uri";
-    my $raw = `curl -s -i --http2-prior-knowledge --max-time 5 $h $to`;
+    my $raw = `curl -s -i --http2-prior-knowledge --max-time 60 $h $to`;
     my ($status) = $raw =~ /\AHTTP\/2 (\d+)/;
     my ($cache) = $raw =~ /^x-cache: (\S+)\r$/m;
     my ($who) = $raw =~ /\r\n\r\n(\w+ \d+)\n/;

@@ -70,7 +70,7 @@ my %locations = (
     long => 'retry_chain to_limited wait=30s to_limited to_limited;',
     hang => 'retry_chain to_limited to_hang;',
     timeout => 'retry_chain to_hang to_hang timeout=20ms; retry_chain to_good;',
-    deadline => 'retry_chain to_limited to_hang; retry_chain_timeout 50ms;',
+    deadline => 'retry_chain to_limited to_hang; retry_chain_timeout 500ms;',
     cuts => 'retry_chain to_large to_endless to_good;',
     slow => 'retry_chain to_slow to_good;',
     big => 'retry_chain to_limited to_big; proxy_buffers 2 4k;'
