@@ -9,6 +9,7 @@ use warnings;
 use FindBin;
 use lib "$FindBin::Bin/lib";
 
+use Slack qw(stretch);
 use Ways;
 use Ways::Limits;
 use Ways::Nginx;
@@ -33,7 +34,11 @@ place('v', 'retry_chain a b; retry_chain c wait=300ms;'
            . 'retry_chain_retry http_503 attempts=2 interval=50ms;'
            . 'retry_chain_timeout 30s;', size => '2m', left => 0);
 place('v/other', 'retry_chain b; retry_chain_start rotate;', left => 0);
-place('wait', 'retry_chain a; retry_chain b wait=6s;', left => 0);
+# the page is to show it, and asks once a second
+
+my $wait = 6 * stretch();
+
+place('wait', "retry_chain a; retry_chain b wait=${wait}s;", left => 0);
 place('limited', 'retry_chain a rate=auto; retry_chain @last;', left => 0);
 place('fixed', 'retry_chain a rate=30r/m burst=2;', left => 0);
 place('fail', 'retry_chain a; retry_chain_limited fail;', left => 0);
@@ -86,7 +91,7 @@ server {
 EOC
 
 $ENV{BROWSER} = $browser;
-$ENV{SLOW} = Ways::Nginx::slow();
+$ENV{SLOW} = Ways::Nginx::slow() * stretch();
 
 system($node, "$FindBin::Bin/browser/status.mjs",
        "http://127.0.0.1:$n->{port}", "http://127.0.0.1:$nothing->{port}");
