@@ -75,7 +75,7 @@ for my $case (@cases) {
 
 # as those, but without a chain
 
-place('plain', 'retry_chain off; proxy_read_timeout 50ms;', zone => '',
+place('plain', 'retry_chain off;', zone => '',
       pass => 'set $way a; proxy_pass http://$way;');
 place('chain', "$dry retry_chain a b;");
 

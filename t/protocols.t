@@ -156,9 +156,9 @@ for my $kind (@kinds) {
                       . place("$kind/last/$fail", $kind,
                               '$retry_chain_upstream',
                               'retry_chain ' . step($kind, "${kind}_status")
-                              . " $step; $timeout{$kind} 200ms;")
+                              . " $step; $timeout{$kind} 400ms;")
                       . place("plain/$kind/last/$fail", $kind, $way,
-                              "$timeout{$kind} 200ms;");
+                              "$timeout{$kind} 400ms;");
 
         $locations .= place("\@$way", $kind, $way, "$timeout{$kind} 1s;")
             if $kind eq 'memcached';

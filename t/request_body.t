@@ -780,7 +780,7 @@ sub h2 {
     close $out;
 
     return $n->until_logged(sub {
-        my $got = `curl -s -g --http2-prior-knowledge --max-time 5 --data-binary \@$dir/body -w ' %{http_code}' --unix-socket $dir/h2 http://a$uri`;
+        my $got = `curl -s -g --http2-prior-knowledge --max-time 60 --data-binary \@$dir/body -w ' %{http_code}' --unix-socket $dir/h2 http://a$uri`;
         my $code = $? >> 8;
 
         return $got =~ s/^(.*) (\d+)$/$code $2 $1/sr;

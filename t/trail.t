@@ -11,7 +11,6 @@ use lib "$FindBin::Bin/lib";
 
 use JSON::PP;
 use Test::More;
-use Time::HiRes qw(sleep);
 
 use Ways;
 use Ways::Limits;
@@ -27,7 +26,7 @@ ways(page => sub { reply(200, "page\n") },
 place('t', 'retry_chain a; retry_chain b c wait=20ms;'
            . 'retry_chain_retry http_503 attempts=2 interval=10ms;'
            . 'retry_chain_stop 404;');
-place('hang', 'retry_chain a b timeout=50ms;');
+place('hang', 'retry_chain a timeout=50ms; retry_chain b;');
 place('long', 'retry_chain a b wait=30s;');
 place('servers', 'retry_chain group b; proxy_next_upstream error http_500;');
 place('last', 'retry_chain a @last;');
@@ -51,7 +50,7 @@ place('h/once', "$header retry_chain a;", zone => '');
 place('h/odd', $header . 'retry_chain "' . $odd =~ s/(["\\])/\\$1/gr . '" b;',
       zone => '', pass => 'proxy_pass http://a;');
 place('h/fail', "$header retry_chain c; retry_chain_limited fail;");
-place('h/hang', "$header retry_chain a b timeout=50ms;");
+place('h/hang', "$header retry_chain a timeout=50ms; retry_chain b;");
 place('h/upgrade', "$header retry_chain a b;");
 place('h/static', "$header retry_chain a b; deny all;");
 place('h/inner', "$header retry_chain a b;", zone => '', pass =>
@@ -146,14 +145,16 @@ for my $case (@cases) {
 
 {
     my $s = later('/long/30', a => '500');
-    sleep 0.05;
+
+    ok($n->wait_for(sub { $n->log() =~ m{retrying in \d+ ms.*"GET /long/30 } }),
+       'a run that waits');
     close $s->{s};
     $n->wait_for(sub { trail('/long/30') });
     is(words(trail('/long/30')),
        'aborted: a unix:/a status 500 97 first next', 'during a wait');
 
     $s = later('/t/31', a => 'hang');
-    sleep 0.05;
+    ok($n->wait_for(sub { calls('/t/31') eq 'a' }), 'one that asks');
     close $s->{s};
     $n->wait_for(sub { trail('/t/31') });
     is(words(trail('/t/31')), 'aborted: a unix:/a aborted 499 0 first aborted',
