@@ -415,7 +415,7 @@ ngx_http_retry_chain_early(ngx_conf_t *cf,
 }
 
 
-/* a parked request keeps its connection */
+/* a request that waits keeps its connection */
 
 static ngx_int_t
 ngx_http_retry_chain_init_module(ngx_cycle_t *cycle)

@@ -42,9 +42,13 @@ ngx_http_retry_chain_attempt_content_handler(ngx_http_request_t *sr)
     }
 
 #if (NGX_HTTP_CACHE)
-    if (sr->upstream && sr->upstream->conf->cache) {
+
+    /* a handler that has failed may have left an upstream without one */
+
+    if (sr->upstream && sr->upstream->conf && sr->upstream->conf->cache) {
         ngx_http_retry_chain_response_watch(sr);
     }
+
 #endif
 
     return rc;

@@ -22,53 +22,53 @@ ngx_http_retry_chain_limiter_init(ngx_http_retry_chain_limiter_t *limiter,
     const ngx_http_retry_chain_limiter_conf_t *pace, uint64_t now)
 {
     ngx_uint_t                     number;
-    ngx_http_retry_chain_period_t  phase, old;
+    ngx_http_retry_chain_period_t  period, old;
 
     do {
         number = ngx_http_retry_chain_period_read(limiter, &old);
 
         if (old.kind == NGX_HTTP_RETRY_CHAIN_PERIOD_FREE) {
-            ngx_http_retry_chain_period_default(limiter, pace, &phase, now);
+            ngx_http_retry_chain_period_default(limiter, pace, &period, now);
 
-            phase.start = now;
-            phase.ticket = limiter->tail;
+            period.start = now;
+            period.ticket = limiter->tail;
 
         } else if (old.limit > now
                    || old.kind == NGX_HTTP_RETRY_CHAIN_PERIOD_HALF_OPEN)
         {
             /* a limit stays, it says only what comes after it */
 
-            ngx_http_retry_chain_period_after(pace, &phase);
+            ngx_http_retry_chain_period_after(pace, &period);
 
-            phase.start = ngx_max(old.start, now);
-            phase.ticket = ngx_http_retry_chain_period_clock(&old, now);
+            period.start = ngx_max(old.start, now);
+            period.ticket = ngx_http_retry_chain_period_clock(&old, now);
 
         } else {
-            ngx_http_retry_chain_period_default(limiter, pace, &phase, now);
+            ngx_http_retry_chain_period_default(limiter, pace, &period, now);
 
-            if (phase.kind == NGX_HTTP_RETRY_CHAIN_PERIOD_FREE) {
+            if (period.kind == NGX_HTTP_RETRY_CHAIN_PERIOD_FREE) {
 
                 /* when nobody waits any more */
                 return;
             }
 
-            phase.start = now;
-            phase.ticket = ngx_http_retry_chain_period_clock(&old, now);
+            period.start = now;
+            period.ticket = ngx_http_retry_chain_period_clock(&old, now);
         }
 
-        /* what is between probes is up to who was refused */
+        /* what is between half-open calls is up to who was refused */
 
-        if (old.kind == phase.kind
-            && (old.interval == phase.interval
+        if (old.kind == period.kind
+            && (old.interval == period.interval
                 || old.kind == NGX_HTTP_RETRY_CHAIN_PERIOD_HALF_OPEN))
         {
             return;
         }
 
-        phase.limit = old.limit;
+        period.limit = old.limit;
 
     } while (ngx_http_retry_chain_period_write(limiter, number,
-                                               &phase) != NGX_OK);
+                                               &period) != NGX_OK);
 }
 
 
@@ -77,23 +77,23 @@ ngx_http_retry_chain_limiter_peek(ngx_http_retry_chain_limiter_t *limiter,
     const ngx_http_retry_chain_limiter_conf_t *pace, uint64_t now)
 {
     uint64_t                       slack, tail;
-    ngx_http_retry_chain_period_t  phase;
+    ngx_http_retry_chain_period_t  period;
 
-    (void) ngx_http_retry_chain_period_read(limiter, &phase);
+    (void) ngx_http_retry_chain_period_read(limiter, &period);
 
-    if (phase.kind == NGX_HTTP_RETRY_CHAIN_PERIOD_FREE
-        || ngx_http_retry_chain_period_over(limiter, pace, &phase, now))
+    if (period.kind == NGX_HTTP_RETRY_CHAIN_PERIOD_FREE
+        || ngx_http_retry_chain_period_over(limiter, pace, &period, now))
     {
         return now;
     }
 
-    ngx_http_retry_chain_period_expect(limiter, &phase, now);
+    ngx_http_retry_chain_period_expect(limiter, &period, now);
 
     slack = ngx_http_retry_chain_limiter_slack(pace);
     tail = limiter->tail;
     tail = tail > slack ? tail - slack : 0;
 
-    return ngx_max(now, ngx_http_retry_chain_period_time(&phase, tail));
+    return ngx_max(now, ngx_http_retry_chain_period_time(&period, tail));
 }
 
 
@@ -102,15 +102,15 @@ ngx_http_retry_chain_limiter_left(ngx_http_retry_chain_limiter_t *limiter,
     const ngx_http_retry_chain_limiter_conf_t *pace, uint64_t now)
 {
     uint64_t                       clock, tail;
-    ngx_http_retry_chain_period_t  phase;
+    ngx_http_retry_chain_period_t  period;
 
     if (pace->rate == 0) {
         return 0;
     }
 
-    (void) ngx_http_retry_chain_period_read(limiter, &phase);
+    (void) ngx_http_retry_chain_period_read(limiter, &period);
 
-    clock = ngx_http_retry_chain_period_clock(&phase, now)
+    clock = ngx_http_retry_chain_period_clock(&period, now)
             + ngx_http_retry_chain_limiter_slack(pace);
     tail = ngx_max(limiter->tail,
                    clock - ngx_http_retry_chain_limiter_slack(pace));
@@ -127,20 +127,20 @@ ngx_http_retry_chain_limiter_reserve(ngx_http_retry_chain_limiter_t *limiter,
     uint64_t                       clock, slack, next;
     ngx_uint_t                     number;
     ngx_atomic_uint_t              tail;
-    ngx_http_retry_chain_period_t  phase;
+    ngx_http_retry_chain_period_t  period;
 
     slack = ngx_http_retry_chain_limiter_slack(pace);
 
     for ( ;; ) {
-        number = ngx_http_retry_chain_period_read(limiter, &phase);
+        number = ngx_http_retry_chain_period_read(limiter, &period);
 
-        if (ngx_http_retry_chain_period_over(limiter, pace, &phase, now)) {
-            ngx_memzero(&phase, sizeof(ngx_http_retry_chain_period_t));
-            (void) ngx_http_retry_chain_period_write(limiter, number, &phase);
+        if (ngx_http_retry_chain_period_over(limiter, pace, &period, now)) {
+            ngx_memzero(&period, sizeof(ngx_http_retry_chain_period_t));
+            (void) ngx_http_retry_chain_period_write(limiter, number, &period);
             continue;
         }
 
-        if (phase.kind == NGX_HTTP_RETRY_CHAIN_PERIOD_FREE && pace->rate) {
+        if (period.kind == NGX_HTTP_RETRY_CHAIN_PERIOD_FREE && pace->rate) {
 
             /* ended by a worker whose configuration has no rate */
 
@@ -148,16 +148,16 @@ ngx_http_retry_chain_limiter_reserve(ngx_http_retry_chain_limiter_t *limiter,
             continue;
         }
 
-        if (phase.kind == NGX_HTTP_RETRY_CHAIN_PERIOD_FREE) {
+        if (period.kind == NGX_HTTP_RETRY_CHAIN_PERIOD_FREE) {
             ngx_memzero(ticket, sizeof(ngx_http_retry_chain_ticket_t));
             return now;
         }
 
-        clock = ngx_http_retry_chain_period_clock(&phase, now);
+        clock = ngx_http_retry_chain_period_clock(&period, now);
         tail = limiter->tail;
         next = clock;
 
-        if (phase.kind == NGX_HTTP_RETRY_CHAIN_PERIOD_HALF_OPEN) {
+        if (period.kind == NGX_HTTP_RETRY_CHAIN_PERIOD_HALF_OPEN) {
 
             /* a burst does not come back, one goes at a time */
 
@@ -176,9 +176,9 @@ ngx_http_retry_chain_limiter_reserve(ngx_http_retry_chain_limiter_t *limiter,
     ticket->tail = next;
     ticket->before = tail;
 
-    ngx_http_retry_chain_period_expect(limiter, &phase, now);
+    ngx_http_retry_chain_period_expect(limiter, &period, now);
 
-    return ngx_max(now, ngx_http_retry_chain_period_time(&phase,
+    return ngx_max(now, ngx_http_retry_chain_period_time(&period,
                                                          ticket->ticket));
 }
 
@@ -187,13 +187,13 @@ uint64_t
 ngx_http_retry_chain_limiter_due(ngx_http_retry_chain_limiter_t *limiter,
     const ngx_http_retry_chain_ticket_t *ticket, uint64_t now)
 {
-    ngx_http_retry_chain_period_t  phase;
+    ngx_http_retry_chain_period_t  period;
 
-    (void) ngx_http_retry_chain_period_read(limiter, &phase);
+    (void) ngx_http_retry_chain_period_read(limiter, &period);
 
-    ngx_http_retry_chain_period_expect(limiter, &phase, now);
+    ngx_http_retry_chain_period_expect(limiter, &period, now);
 
-    return ngx_max(now, ngx_http_retry_chain_period_time(&phase,
+    return ngx_max(now, ngx_http_retry_chain_period_time(&period,
                                                          ticket->ticket));
 }
 
@@ -202,11 +202,11 @@ uint64_t
 ngx_http_retry_chain_limiter_gate(ngx_http_retry_chain_limiter_t *limiter,
     const ngx_http_retry_chain_ticket_t *ticket, uint64_t now)
 {
-    ngx_http_retry_chain_period_t  phase;
+    ngx_http_retry_chain_period_t  period;
 
-    (void) ngx_http_retry_chain_period_read(limiter, &phase);
+    (void) ngx_http_retry_chain_period_read(limiter, &period);
 
-    return ngx_max(now, ngx_http_retry_chain_period_time(&phase,
+    return ngx_max(now, ngx_http_retry_chain_period_time(&period,
                                                          ticket->ticket));
 }
 
@@ -250,7 +250,7 @@ ngx_http_retry_chain_limiter_limit(ngx_http_retry_chain_limiter_t *limiter,
     uint64_t                       least, next;
     ngx_uint_t                     number, fresh;
     ngx_atomic_uint_t              tail;
-    ngx_http_retry_chain_period_t  phase, old;
+    ngx_http_retry_chain_period_t  period, old;
 
     until = ngx_max(until, now);
 
@@ -263,40 +263,40 @@ ngx_http_retry_chain_limiter_limit(ngx_http_retry_chain_limiter_t *limiter,
             return NGX_DECLINED;
         }
 
-        ngx_http_retry_chain_period_after(pace, &phase);
+        ngx_http_retry_chain_period_after(pace, &period);
 
-        phase.start = until;
-        phase.limit = until;
+        period.start = until;
+        period.limit = until;
 
         if (old.kind == NGX_HTTP_RETRY_CHAIN_PERIOD_FREE) {
-            phase.ticket = limiter->tail;
+            period.ticket = limiter->tail;
 
         } else {
-            phase.ticket = ngx_http_retry_chain_period_clock(&old, now);
+            period.ticket = ngx_http_retry_chain_period_clock(&old, now);
         }
 
         tail = limiter->tail;
 
         if (old.kind == NGX_HTTP_RETRY_CHAIN_PERIOD_HALF_OPEN
-            && tail > phase.ticket)
+            && tail > period.ticket)
         {
             /* those who wait are whole calls before the tail: the next one */
 
-            next = (tail - phase.ticket) % NGX_HTTP_RETRY_CHAIN_CALL;
+            next = (tail - period.ticket) % NGX_HTTP_RETRY_CHAIN_CALL;
 
             if (next == 0 && now >= old.start) {
 
-                /* the last probe has gone */
+                /* the last half-open call has gone */
 
                 next = NGX_HTTP_RETRY_CHAIN_CALL;
             }
 
-            phase.ticket += next;
+            period.ticket += next;
         }
 
         /* nothing is left of a burst, the first call after it goes alone */
 
-        least = phase.ticket + ngx_http_retry_chain_limiter_slack(pace);
+        least = period.ticket + ngx_http_retry_chain_limiter_slack(pace);
 
         do {
             tail = limiter->tail;
@@ -304,7 +304,7 @@ ngx_http_retry_chain_limiter_limit(ngx_http_retry_chain_limiter_t *limiter,
                  && !ngx_atomic_cmp_set(&limiter->tail, tail, least));
 
     } while (ngx_http_retry_chain_period_write(limiter, number,
-                                               &phase) != NGX_OK);
+                                               &period) != NGX_OK);
 
     if (fresh) {
         ngx_http_retry_chain_learn_limit(&limiter->learned, now, until - now);
@@ -345,7 +345,7 @@ ngx_http_retry_chain_limiter_accepted(ngx_http_retry_chain_limiter_t *limiter,
 {
     uint64_t                       clock;
     ngx_uint_t                     number, rate, waits;
-    ngx_http_retry_chain_period_t  phase, old;
+    ngx_http_retry_chain_period_t  period, old;
 
     number = ngx_http_retry_chain_period_read(limiter, &old);
 
@@ -378,8 +378,8 @@ ngx_http_retry_chain_limiter_accepted(ngx_http_retry_chain_limiter_t *limiter,
 
         /* the way is free, others may follow */
 
-        phase.ticket = ngx_max(clock, old.ticket + NGX_HTTP_RETRY_CHAIN_CALL);
-        phase.interval = rate ? ngx_http_retry_chain_period_interval(rate)
+        period.ticket = ngx_max(clock, old.ticket + NGX_HTTP_RETRY_CHAIN_CALL);
+        period.interval = rate ? ngx_http_retry_chain_period_interval(rate)
                               : old.interval;
 
     } else if (rate) {
@@ -392,9 +392,9 @@ ngx_http_retry_chain_limiter_accepted(ngx_http_retry_chain_limiter_t *limiter,
             return NGX_DECLINED;
         }
 
-        phase.ticket = clock;
+        period.ticket = clock;
         rate = ngx_http_retry_chain_learn_pace(&limiter->learned, now);
-        phase.interval = ngx_http_retry_chain_period_interval(rate);
+        period.interval = ngx_http_retry_chain_period_interval(rate);
 
     } else {
 
@@ -404,15 +404,15 @@ ngx_http_retry_chain_limiter_accepted(ngx_http_retry_chain_limiter_t *limiter,
             return NGX_DECLINED;
         }
 
-        phase.ticket = clock;
-        phase.interval = old.interval / 2;
+        period.ticket = clock;
+        period.interval = old.interval / 2;
     }
 
-    phase.start = now;
-    phase.limit = old.limit;
-    phase.kind = NGX_HTTP_RETRY_CHAIN_PERIOD_PACED;
+    period.start = now;
+    period.limit = old.limit;
+    period.kind = NGX_HTTP_RETRY_CHAIN_PERIOD_PACED;
 
-    return ngx_http_retry_chain_period_write(limiter, number, &phase);
+    return ngx_http_retry_chain_period_write(limiter, number, &period);
 }
 
 
@@ -423,7 +423,7 @@ ngx_http_retry_chain_limiter_told(ngx_http_retry_chain_limiter_t *limiter,
 {
     uint64_t                       clock;
     ngx_uint_t                     number, waits;
-    ngx_http_retry_chain_period_t  phase, old;
+    ngx_http_retry_chain_period_t  period, old;
 
     if (!pace->automatic) {
         return NGX_DECLINED;
@@ -454,23 +454,23 @@ ngx_http_retry_chain_limiter_told(ngx_http_retry_chain_limiter_t *limiter,
     ngx_http_retry_chain_learn_remaining(&limiter->learned, now, remaining,
                                          reset, waits);
 
-    ngx_http_retry_chain_period_default(limiter, pace, &phase, now);
+    ngx_http_retry_chain_period_default(limiter, pace, &period, now);
 
-    if (phase.kind == old.kind && phase.interval / 16 == old.interval / 16) {
+    if (period.kind == old.kind && period.interval / 16 == old.interval / 16) {
         return NGX_DECLINED;
     }
 
-    if (phase.kind == NGX_HTTP_RETRY_CHAIN_PERIOD_FREE
+    if (period.kind == NGX_HTTP_RETRY_CHAIN_PERIOD_FREE
         && !ngx_http_retry_chain_period_over(limiter, pace, &old, now))
     {
         return NGX_DECLINED;
     }
 
-    phase.start = now;
-    phase.ticket = clock;
-    phase.limit = old.limit;
+    period.start = now;
+    period.ticket = clock;
+    period.limit = old.limit;
 
-    return ngx_http_retry_chain_period_write(limiter, number, &phase);
+    return ngx_http_retry_chain_period_write(limiter, number, &period);
 }
 
 
@@ -478,12 +478,12 @@ ngx_uint_t
 ngx_http_retry_chain_limiter_half_open(ngx_http_retry_chain_limiter_t *limiter,
     uint64_t now)
 {
-    ngx_http_retry_chain_period_t  phase;
+    ngx_http_retry_chain_period_t  period;
 
-    (void) ngx_http_retry_chain_period_read(limiter, &phase);
+    (void) ngx_http_retry_chain_period_read(limiter, &period);
 
-    return phase.kind == NGX_HTTP_RETRY_CHAIN_PERIOD_HALF_OPEN
-           && phase.start <= now;
+    return period.kind == NGX_HTTP_RETRY_CHAIN_PERIOD_HALF_OPEN
+           && period.start <= now;
 }
 
 
@@ -491,26 +491,26 @@ uint64_t
 ngx_http_retry_chain_limiter_limited(ngx_http_retry_chain_limiter_t *limiter,
     uint64_t now)
 {
-    ngx_http_retry_chain_period_t  phase;
+    ngx_http_retry_chain_period_t  period;
 
-    (void) ngx_http_retry_chain_period_read(limiter, &phase);
+    (void) ngx_http_retry_chain_period_read(limiter, &period);
 
-    return phase.limit > now ? phase.limit : 0;
+    return period.limit > now ? period.limit : 0;
 }
 
 
 ngx_uint_t
 ngx_http_retry_chain_limiter_rate(ngx_http_retry_chain_limiter_t *limiter)
 {
-    ngx_http_retry_chain_period_t  phase;
+    ngx_http_retry_chain_period_t  period;
 
-    (void) ngx_http_retry_chain_period_read(limiter, &phase);
+    (void) ngx_http_retry_chain_period_read(limiter, &period);
 
-    if (phase.kind != NGX_HTTP_RETRY_CHAIN_PERIOD_PACED) {
+    if (period.kind != NGX_HTTP_RETRY_CHAIN_PERIOD_PACED) {
         return limiter->learned.rate;
     }
 
     return ((uint64_t) NGX_HTTP_RETRY_CHAIN_PERIOD_SECOND * 1000
-            + phase.interval - 1)
-           / phase.interval;
+            + period.interval - 1)
+           / period.interval;
 }

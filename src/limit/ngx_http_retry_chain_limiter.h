@@ -71,7 +71,7 @@ uint64_t ngx_http_retry_chain_limiter_due(
 
 /*
  * Whether a call with the ticket may be made now, at the returned time or
- * later.  It may be later than the ticket is due, while a probe is under way.
+ * later.  It may be later than the ticket is due, while half-open.
  */
 uint64_t ngx_http_retry_chain_limiter_gate(
     ngx_http_retry_chain_limiter_t *limiter,
@@ -98,7 +98,7 @@ ngx_int_t ngx_http_retry_chain_limiter_limit(
     uint64_t until);
 
 /*
- * The delay in ms after a refusal without a hint: "first" doubled for each one
+ * The delay in ms after a refusal without a time: "first" doubled for each one
  * in a row, at most "max"
  */
 ngx_msec_t ngx_http_retry_chain_limiter_refused(

@@ -16,7 +16,7 @@
 
 ngx_uint_t
 ngx_http_retry_chain_period_read(ngx_http_retry_chain_limiter_t *limiter,
-    ngx_http_retry_chain_period_t *phase)
+    ngx_http_retry_chain_period_t *period)
 {
     ngx_atomic_uint_t  number;
 
@@ -24,7 +24,7 @@ ngx_http_retry_chain_period_read(ngx_http_retry_chain_limiter_t *limiter,
         number = limiter->current;
         ngx_memory_barrier();
 
-        *phase = limiter->phases[number % NGX_HTTP_RETRY_CHAIN_PERIODS];
+        *period = limiter->phases[number % NGX_HTTP_RETRY_CHAIN_PERIODS];
 
         ngx_memory_barrier();
     } while (number != limiter->current);
@@ -37,7 +37,7 @@ ngx_http_retry_chain_period_read(ngx_http_retry_chain_limiter_t *limiter,
 
 ngx_int_t
 ngx_http_retry_chain_period_write(ngx_http_retry_chain_limiter_t *limiter,
-    ngx_uint_t number, const ngx_http_retry_chain_period_t *phase)
+    ngx_uint_t number, const ngx_http_retry_chain_period_t *period)
 {
     ngx_atomic_uint_t  next;
 
@@ -47,7 +47,7 @@ ngx_http_retry_chain_period_write(ngx_http_retry_chain_limiter_t *limiter,
     } while (next % NGX_HTTP_RETRY_CHAIN_PERIODS
              == number % NGX_HTTP_RETRY_CHAIN_PERIODS);
 
-    limiter->phases[next % NGX_HTTP_RETRY_CHAIN_PERIODS] = *phase;
+    limiter->phases[next % NGX_HTTP_RETRY_CHAIN_PERIODS] = *period;
 
     ngx_memory_barrier();
 
@@ -57,74 +57,75 @@ ngx_http_retry_chain_period_write(ngx_http_retry_chain_limiter_t *limiter,
 
 
 uint64_t
-ngx_http_retry_chain_period_clock(const ngx_http_retry_chain_period_t *phase,
+ngx_http_retry_chain_period_clock(const ngx_http_retry_chain_period_t *period,
     uint64_t now)
 {
     uint64_t  passed;
 
-    if (now <= phase->start || phase->interval == 0) {
-        return phase->ticket;
+    if (now <= period->start || period->interval == 0) {
+        return period->ticket;
     }
 
     /* a phase may last, but not for more than 142 years */
 
-    passed = ngx_min(now - phase->start, (uint64_t) 1 << 52);
+    passed = ngx_min(now - period->start, (uint64_t) 1 << 52);
 
-    return phase->ticket
-           + passed * NGX_HTTP_RETRY_CHAIN_CALL / phase->interval;
+    return period->ticket
+           + passed * NGX_HTTP_RETRY_CHAIN_CALL / period->interval;
 }
 
 
 /* rounded up, so that the clock has reached the ticket then */
 
 uint64_t
-ngx_http_retry_chain_period_time(const ngx_http_retry_chain_period_t *phase,
+ngx_http_retry_chain_period_time(const ngx_http_retry_chain_period_t *period,
     uint64_t ticket)
 {
     uint64_t  left;
 
-    if (phase->kind == NGX_HTTP_RETRY_CHAIN_PERIOD_FREE) {
+    if (period->kind == NGX_HTTP_RETRY_CHAIN_PERIOD_FREE) {
         return 0;
     }
 
-    if (ticket <= phase->ticket) {
-        return phase->start;
+    if (ticket <= period->ticket) {
+        return period->start;
     }
 
-    left = ticket - phase->ticket;
+    left = ticket - period->ticket;
 
-    if (left > NGX_HTTP_RETRY_CHAIN_NEVER / phase->interval) {
+    if (left > NGX_HTTP_RETRY_CHAIN_NEVER / period->interval) {
         return NGX_HTTP_RETRY_CHAIN_NEVER;
     }
 
-    return phase->start + (left * phase->interval
+    return period->start + (left * period->interval
                            + NGX_HTTP_RETRY_CHAIN_CALL - 1)
                           / NGX_HTTP_RETRY_CHAIN_CALL;
 }
 
 
 /*
- * Calls behind a probe wait for it, but they will not go at its pace if it is
- * accepted, which is what a run that decides about a wait has to expect.
+ * Half-open, calls behind the first one wait for it, but they will not go at
+ * its pace if it is accepted, which is what a run that decides about a wait has
+ * to expect.
  */
 
 void
 ngx_http_retry_chain_period_expect(ngx_http_retry_chain_limiter_t *limiter,
-    ngx_http_retry_chain_period_t *phase, uint64_t now)
+    ngx_http_retry_chain_period_t *period, uint64_t now)
 {
     ngx_uint_t  rate;
 
     rate = ngx_http_retry_chain_learn_pace(&limiter->learned, now);
 
-    if (phase->kind != NGX_HTTP_RETRY_CHAIN_PERIOD_HALF_OPEN || rate == 0) {
+    if (period->kind != NGX_HTTP_RETRY_CHAIN_PERIOD_HALF_OPEN || rate == 0) {
         return;
     }
 
-    /* the time of the probe has passed at its own pace */
+    /* the time of that call has passed at its own pace */
 
-    phase->ticket = ngx_http_retry_chain_period_clock(phase, now);
-    phase->start = ngx_max(phase->start, now);
-    phase->interval = ngx_http_retry_chain_period_interval(rate);
+    period->ticket = ngx_http_retry_chain_period_clock(period, now);
+    period->start = ngx_max(period->start, now);
+    period->interval = ngx_http_retry_chain_period_interval(rate);
 }
 
 
@@ -133,7 +134,7 @@ ngx_http_retry_chain_period_expect(ngx_http_retry_chain_limiter_t *limiter,
 void
 ngx_http_retry_chain_period_default(ngx_http_retry_chain_limiter_t *limiter,
     const ngx_http_retry_chain_limiter_conf_t *pace,
-    ngx_http_retry_chain_period_t *phase, uint64_t now)
+    ngx_http_retry_chain_period_t *period, uint64_t now)
 {
     ngx_uint_t  rate;
 
@@ -143,9 +144,9 @@ ngx_http_retry_chain_period_default(ngx_http_retry_chain_limiter_t *limiter,
         rate = ngx_http_retry_chain_learn_pace(&limiter->learned, now);
     }
 
-    phase->kind = rate ? NGX_HTTP_RETRY_CHAIN_PERIOD_PACED
+    period->kind = rate ? NGX_HTTP_RETRY_CHAIN_PERIOD_PACED
                        : NGX_HTTP_RETRY_CHAIN_PERIOD_FREE;
-    phase->interval = ngx_http_retry_chain_period_interval(rate);
+    period->interval = ngx_http_retry_chain_period_interval(rate);
 }
 
 
@@ -154,15 +155,15 @@ ngx_http_retry_chain_period_default(ngx_http_retry_chain_limiter_t *limiter,
 void
 ngx_http_retry_chain_period_after(
     const ngx_http_retry_chain_limiter_conf_t *pace,
-    ngx_http_retry_chain_period_t *phase)
+    ngx_http_retry_chain_period_t *period)
 {
     if (pace->rate) {
-        phase->kind = NGX_HTTP_RETRY_CHAIN_PERIOD_PACED;
-        phase->interval = ngx_http_retry_chain_period_interval(pace->rate);
+        period->kind = NGX_HTTP_RETRY_CHAIN_PERIOD_PACED;
+        period->interval = ngx_http_retry_chain_period_interval(pace->rate);
 
     } else {
-        phase->kind = NGX_HTTP_RETRY_CHAIN_PERIOD_HALF_OPEN;
-        phase->interval = (uint64_t) ngx_max(pace->spacing, 1) * 1000;
+        period->kind = NGX_HTTP_RETRY_CHAIN_PERIOD_HALF_OPEN;
+        period->interval = (uint64_t) ngx_max(pace->spacing, 1) * 1000;
     }
 }
 
@@ -172,14 +173,14 @@ ngx_http_retry_chain_period_after(
 ngx_uint_t
 ngx_http_retry_chain_period_over(ngx_http_retry_chain_limiter_t *limiter,
     const ngx_http_retry_chain_limiter_conf_t *pace,
-    const ngx_http_retry_chain_period_t *phase, uint64_t now)
+    const ngx_http_retry_chain_period_t *period, uint64_t now)
 {
-    return phase->kind == NGX_HTTP_RETRY_CHAIN_PERIOD_PACED
+    return period->kind == NGX_HTTP_RETRY_CHAIN_PERIOD_PACED
            && pace->rate == 0
            && (!pace->automatic
                || ngx_http_retry_chain_learn_pace(&limiter->learned, now) == 0)
            && limiter->tail + NGX_HTTP_RETRY_CHAIN_CALL
-              <= ngx_http_retry_chain_period_clock(phase, now);
+              <= ngx_http_retry_chain_period_clock(period, now);
 }
 
 

@@ -55,7 +55,7 @@ typedef struct {
     ngx_atomic_t                        tail;     /* behind the last ticket */
     ngx_atomic_t                        current;  /* number of the phase */
     ngx_atomic_t                        claimed;  /* last number given out */
-    ngx_atomic_t                        refused;  /* in a row, without a hint */
+    ngx_atomic_t                        refused;  /* in a row, no time */
     ngx_http_retry_chain_learned_t      learned;
     ngx_http_retry_chain_period_t       phases[NGX_HTTP_RETRY_CHAIN_PERIODS];
 } ngx_http_retry_chain_limiter_t;
@@ -74,44 +74,45 @@ typedef struct {
 /* copies the current phase and returns its number */
 ngx_uint_t ngx_http_retry_chain_period_read(
     ngx_http_retry_chain_limiter_t *limiter,
-    ngx_http_retry_chain_period_t *phase);
+    ngx_http_retry_chain_period_t *period);
 
 /* NGX_DECLINED if phase "number" is not the current one any more */
 ngx_int_t ngx_http_retry_chain_period_write(
     ngx_http_retry_chain_limiter_t *limiter, ngx_uint_t number,
-    const ngx_http_retry_chain_period_t *phase);
+    const ngx_http_retry_chain_period_t *period);
 
 /* what the clock says */
 uint64_t ngx_http_retry_chain_period_clock(
-    const ngx_http_retry_chain_period_t *phase, uint64_t now);
+    const ngx_http_retry_chain_period_t *period, uint64_t now);
 
 /* when it says that, rounded up; 0 if calls go at once */
 uint64_t ngx_http_retry_chain_period_time(
-    const ngx_http_retry_chain_period_t *phase, uint64_t ticket);
+    const ngx_http_retry_chain_period_t *period, uint64_t ticket);
 
 /*
  * Changes a copy to what a run that decides about a wait has to expect: calls
- * behind a probe wait for it, but will not go at its pace if it is accepted.
+ * behind a half-open one wait for it, but will not go at its pace if it is
+ * accepted.
  */
 void ngx_http_retry_chain_period_expect(ngx_http_retry_chain_limiter_t *limiter,
-    ngx_http_retry_chain_period_t *phase, uint64_t now);
+    ngx_http_retry_chain_period_t *period, uint64_t now);
 
 /* sets kind and interval: what a limiter does that is under no limit */
 void ngx_http_retry_chain_period_default(
     ngx_http_retry_chain_limiter_t *limiter,
     const ngx_http_retry_chain_limiter_conf_t *pace,
-    ngx_http_retry_chain_period_t *phase, uint64_t now);
+    ngx_http_retry_chain_period_t *period, uint64_t now);
 
 /* sets kind and interval: what comes after a limit */
 void ngx_http_retry_chain_period_after(
     const ngx_http_retry_chain_limiter_conf_t *pace,
-    ngx_http_retry_chain_period_t *phase);
+    ngx_http_retry_chain_period_t *period);
 
 /* 1 if a pace that came after a limit has ended: nobody waits any more */
 ngx_uint_t ngx_http_retry_chain_period_over(
     ngx_http_retry_chain_limiter_t *limiter,
     const ngx_http_retry_chain_limiter_conf_t *pace,
-    const ngx_http_retry_chain_period_t *phase, uint64_t now);
+    const ngx_http_retry_chain_period_t *period, uint64_t now);
 
 /* microseconds of a call, rounded up: never faster than asked for */
 uint64_t ngx_http_retry_chain_period_interval(ngx_uint_t rate);

@@ -452,8 +452,6 @@ ngx_http_retry_chain_pick_same(const ngx_http_retry_chain_plan_t *plan,
 }
 
 
-/* a run does not wait for a hint that is longer than "max" */
-
 ngx_uint_t
 ngx_http_retry_chain_waits(const ngx_http_retry_chain_plan_t *plan,
     const ngx_http_retry_chain_limits_t *limits, ngx_uint_t step)

@@ -61,7 +61,7 @@ typedef struct {
     ngx_msec_t                          delay[NGX_HTTP_RETRY_CHAIN_MAX_STEPS];
     ngx_uint_t                          left[NGX_HTTP_RETRY_CHAIN_MAX_STEPS];
                                                    /* of a burst, calls */
-    uint32_t                            blocked;   /* because of a hint */
+    uint32_t                            blocked;   /* by what a reply said */
 } ngx_http_retry_chain_limits_t;
 
 
@@ -174,7 +174,7 @@ void ngx_http_retry_chain_place_move(ngx_http_retry_chain_place_t *place,
 
 /* for the files of this room */
 
-/* a run does not wait for a hint that is longer than "max" */
+/* a run does not wait longer than "max" because of what a reply said */
 ngx_uint_t ngx_http_retry_chain_waits(
     const ngx_http_retry_chain_plan_t   *plan,
     const ngx_http_retry_chain_limits_t *limits, ngx_uint_t step);

@@ -115,7 +115,7 @@ ngx_http_retry_chain_limits_survey(ngx_http_retry_chain_run_t *run,
 
                 if (limits->delay[i] == plan->retry_after.max + 1) {
 
-                    /* a millisecond was added to the hint */
+                    /* a millisecond was added to what was said */
 
                     limits->delay[i]--;
                 }
@@ -207,7 +207,7 @@ ngx_http_retry_chain_limits_outcome(ngx_http_retry_chain_run_t *run,
         && response.status != NGX_HTTP_TOO_MANY_REQUESTS
         && response.status != NGX_HTTP_SERVICE_UNAVAILABLE)
     {
-        /* other replies have hints for those who come later */
+        /* other replies say something for those who come later */
         return;
     }
 

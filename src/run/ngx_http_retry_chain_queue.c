@@ -48,7 +48,7 @@ static void ngx_http_retry_chain_queue_timer(
 static ngx_uint_t  ngx_http_retry_chain_queue_waiting;
 
 
-/* a parked request keeps its connection, so half of them are left for others */
+/* a run that waits keeps its connection, half of them are left for others */
 
 ngx_uint_t
 ngx_http_retry_chain_queue_most(const ngx_http_retry_chain_plan_t *plan)
@@ -294,10 +294,10 @@ ngx_http_retry_chain_queue_handler(ngx_event_t *ev)
 
 
 /*
- * A hint, or a slower pace, may have moved tickets beyond the deadline of their
- * runs.  Those behind move up: one that can make use of the first ticket that
- * has been given up swaps with its owner.  So one pass does for all, and what
- * is given up are the last tickets, which are given back from the end.
+ * A reply, or a slower pace, may have moved tickets beyond the deadline of
+ * their runs.  Those behind move up: one that can make use of the first ticket
+ * that has been given up swaps with its owner.  So one pass does for all, and
+ * what is given up are the last tickets, which are given back from the end.
  */
 
 static void
@@ -317,7 +317,7 @@ ngx_http_retry_chain_queue_late(ngx_http_retry_chain_queue_t *queue,
     run = ngx_queue_data(ngx_queue_head(&queue->runs),
                          ngx_http_retry_chain_run_t, link);
 
-    /* behind a probe all tickets move while it is under way */
+    /* half-open, all tickets move while the one call is under way */
 
     if (until == queue->limited
         && !ngx_http_retry_chain_limiter_half_open(queue->limiter, now)

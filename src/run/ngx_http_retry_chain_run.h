@@ -194,8 +194,8 @@ ngx_msec_t ngx_http_retry_chain_limits_gate(ngx_http_retry_chain_run_t *run);
 void ngx_http_retry_chain_limits_release(ngx_http_retry_chain_run_t *run);
 
 /*
- * An attempt has an outcome: its calls are charged, and a hint or an accepted
- * call moves the limiter.  Runs that wait there may be due earlier.
+ * An attempt has an outcome: its calls are charged, and what it says, or an
+ * accepted call, moves the limiter.  Runs that wait there may be due earlier.
  */
 void ngx_http_retry_chain_limits_outcome(ngx_http_retry_chain_run_t *run,
     ngx_http_retry_chain_attempt_t *at);

@@ -152,7 +152,7 @@ ngx_http_retry_chain_status_row_t  ngx_http_retry_chain_status_table[] = {
       offsetof(ngx_http_retry_chain_status_step_t, refused),
       1, NULL, NULL,
       "refused", "refused_in_a_row",
-      "Refusals without a hint since the last success.",
+      "Refusals that named no time since the last success.",
       0, 0, 0, 0 },
 
     { NGX_HTTP_RETRY_CHAIN_STATUS_STEP, NGX_HTTP_RETRY_CHAIN_STATUS_GAUGE,

@@ -521,7 +521,7 @@ check_clock(void)
 {
     uint64_t                       time, clock;
     ngx_uint_t                     i, k, n, early, in_time;
-    ngx_http_retry_chain_period_t  *phase;
+    ngx_http_retry_chain_period_t  *period;
 
     static ngx_http_retry_chain_period_t  first = { .start = NOW };
 
@@ -540,13 +540,13 @@ check_clock(void)
         in_time = 0;
 
         for (n = k; n <= nlimits && !in_time; n++) {
-            phase = n ? &limits[n - 1] : &first;
+            period = n ? &limits[n - 1] : &first;
 
-            if (time < phase->start) {
+            if (time < period->start) {
                 break;
             }
 
-            clock = phase->ticket + (time - phase->start) * CALL / INTERVAL;
+            clock = period->ticket + (time - period->start) * CALL / INTERVAL;
             in_time = calls[i].ticket <= clock;
         }
 
