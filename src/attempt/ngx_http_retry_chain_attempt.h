@@ -21,7 +21,7 @@
 
 typedef struct ngx_http_retry_chain_attempt_s  ngx_http_retry_chain_attempt_t;
 
-/* of body_buffer.h: a reply that is held back */
+/* below: a reply that is held back */
 typedef struct ngx_http_retry_chain_body_buffer_s
     ngx_http_retry_chain_body_buffer_t;
 
@@ -65,6 +65,7 @@ struct ngx_http_retry_chain_attempt_s {
     ngx_str_t                            named;     /* redirect to @location */
 
     unsigned                             proxied:1; /* by nginx's own handler */
+    unsigned                             watched:1; /* of response.h */
     unsigned                             relayed:1; /* the header is */
     unsigned                             expired:1; /* aborted by a timeout */
     unsigned                             redirected:1;
@@ -167,13 +168,33 @@ ngx_int_t ngx_http_retry_chain_outcome_request(ngx_http_request_t *r,
     ngx_uint_t first, ngx_uint_t proxied,
     ngx_http_retry_chain_outcome_t *outcome);
 
-/* what the upstream itself has said, 0 if a cache answered without a call */
-void ngx_http_retry_chain_outcome_upstream(ngx_http_retry_chain_attempt_t *at,
-    ngx_http_retry_chain_outcome_t *response);
-
-/* the same of the last try since state "first"; 0 if there is none yet */
+/* what the upstream said at the last try since state "first"; 0: none yet */
 void ngx_http_retry_chain_outcome_states(ngx_http_request_t *r,
     ngx_uint_t first, ngx_http_retry_chain_outcome_t *outcome);
+
+/*
+ * The states since "first", after one separator and before the next one: how
+ * many, and the first of them.
+ */
+ngx_uint_t ngx_http_retry_chain_outcome_tries(ngx_http_request_t *r,
+    ngx_uint_t first, ngx_http_upstream_state_t **state);
+
+
+/* what the upstream itself has said, 0 if a cache answered without a call */
+
+static ngx_inline void
+ngx_http_retry_chain_outcome_upstream(ngx_http_retry_chain_attempt_t *at,
+    ngx_http_retry_chain_outcome_t *response)
+{
+    if (!at->outcome.cached) {
+        *response = at->outcome;
+        return;
+    }
+
+    ngx_http_retry_chain_outcome_states(at->request, at->states, response);
+
+    response->cached = 1;
+}
 
 
 /* relay.c: the reply of an attempt goes to the main request, or nowhere */

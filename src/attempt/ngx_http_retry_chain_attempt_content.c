@@ -46,6 +46,7 @@ ngx_http_retry_chain_attempt_content_handler(ngx_http_request_t *sr)
     /* a handler that has failed may have left an upstream without one */
 
     if (sr->upstream && sr->upstream->conf && sr->upstream->conf->cache) {
+        at->watched = 1;
         ngx_http_retry_chain_response_watch(sr);
     }
 

@@ -126,9 +126,17 @@ ngx_http_retry_chain_outcome_broken(ngx_http_retry_chain_attempt_t *at)
 static void
 ngx_http_retry_chain_outcome_cached(ngx_http_retry_chain_attempt_t *at)
 {
-    ngx_http_retry_chain_outcome_t  response;
+#if (NGX_HTTP_CACHE)
 
-    if (!ngx_http_retry_chain_response_cached(at->request)) {
+    ngx_http_request_t              *sr;
+    ngx_http_retry_chain_outcome_t   response;
+
+    sr = at->request;
+
+    if ((!at->watched
+         && (sr->upstream == NULL || sr->upstream->cache_status == 0))
+        || !ngx_http_retry_chain_response_cached(sr))
+    {
         return;
     }
 
@@ -139,10 +147,12 @@ ngx_http_retry_chain_outcome_cached(ngx_http_retry_chain_attempt_t *at)
     at->outcome.sent = response.sent
                        && response.status != NGX_HTTP_TOO_MANY_REQUESTS;
 
-#if (NGX_HTTP_CACHE)
-    if (at->request->cache->background) {
+    /* a redirect has forgotten the cache */
+
+    if (sr->cache && sr->cache->background) {
         ngx_http_retry_chain_attempt_update(at);
     }
+
 #endif
 }
 
@@ -208,21 +218,6 @@ ngx_http_retry_chain_outcome_request(ngx_http_request_t *r, ngx_uint_t first,
 
 
 void
-ngx_http_retry_chain_outcome_upstream(ngx_http_retry_chain_attempt_t *at,
-    ngx_http_retry_chain_outcome_t *response)
-{
-    if (!at->outcome.cached) {
-        *response = at->outcome;
-        return;
-    }
-
-    ngx_http_retry_chain_outcome_states(at->request, at->states, response);
-
-    response->cached = 1;
-}
-
-
-void
 ngx_http_retry_chain_outcome_states(ngx_http_request_t *r, ngx_uint_t first,
     ngx_http_retry_chain_outcome_t *outcome)
 {
@@ -282,16 +277,12 @@ ngx_http_retry_chain_outcome_error(ngx_http_request_t *r, ngx_uint_t first,
 static ngx_uint_t
 ngx_http_retry_chain_outcome_sent(ngx_http_request_t *r, ngx_uint_t first)
 {
-    ngx_uint_t                  i;
+    ngx_uint_t                  i, n;
     ngx_http_upstream_state_t  *state;
 
-    if (r->upstream_states == NULL) {
-        return 0;
-    }
+    n = ngx_http_retry_chain_outcome_tries(r, first, &state);
 
-    state = r->upstream_states->elts;
-
-    for (i = first; i < r->upstream_states->nelts; i++) {
+    for (i = 0; i < n; i++) {
         if (state[i].bytes_sent) {
             return 1;
         }
@@ -301,27 +292,42 @@ ngx_http_retry_chain_outcome_sent(ngx_http_request_t *r, ngx_uint_t first)
 }
 
 
-/* the last try since state "first", after one separator, before the next one */
+/* the last try since state "first", or NULL */
 
 static ngx_http_upstream_state_t *
 ngx_http_retry_chain_outcome_state(ngx_http_request_t *r, ngx_uint_t first)
 {
-    ngx_uint_t                  i, n;
+    ngx_uint_t                  n;
     ngx_http_upstream_state_t  *state;
+
+    n = ngx_http_retry_chain_outcome_tries(r, first, &state);
+
+    return n ? &state[n - 1] : NULL;
+}
+
+
+ngx_uint_t
+ngx_http_retry_chain_outcome_tries(ngx_http_request_t *r, ngx_uint_t first,
+    ngx_http_upstream_state_t **state)
+{
+    ngx_uint_t                  i, n;
+    ngx_http_upstream_state_t  *all;
 
     n = r->upstream_states ? r->upstream_states->nelts : 0;
 
     if (first >= n) {
-        return NULL;
+        return 0;
     }
 
-    state = r->upstream_states->elts;
+    all = r->upstream_states->elts;
 
-    first += (state[first].peer == NULL);
+    first += (all[first].peer == NULL);
 
-    for (i = first; i < n && state[i].peer; i++) {
+    for (i = first; i < n && all[i].peer; i++) {
         /* void */
     }
 
-    return i > first ? &state[i - 1] : NULL;
+    *state = &all[first];
+
+    return i - first;
 }

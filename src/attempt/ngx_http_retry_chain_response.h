@@ -18,7 +18,6 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 #include <ngx_http.h>
-#include "ngx_http_retry_chain_policy.h"
 
 
 /* notes the upstream that a handler has just made, and what is forgotten */

@@ -72,6 +72,20 @@ ngx_http_retry_chain_limiter_init(ngx_http_retry_chain_limiter_t *limiter,
 }
 
 
+void
+ngx_http_retry_chain_limiter_copy(ngx_http_retry_chain_limiter_t *to,
+    ngx_http_retry_chain_limiter_t *from)
+{
+    ngx_memzero(to, sizeof(ngx_http_retry_chain_limiter_t));
+
+    (void) ngx_http_retry_chain_period_read(from, &to->periods[0]);
+
+    to->tail = from->tail;
+    to->refused = from->refused;
+    to->learned = from->learned;
+}
+
+
 uint64_t
 ngx_http_retry_chain_limiter_peek(ngx_http_retry_chain_limiter_t *limiter,
     const ngx_http_retry_chain_limiter_conf_t *pace, uint64_t now)

@@ -48,6 +48,10 @@ typedef struct {
 void ngx_http_retry_chain_limiter_init(ngx_http_retry_chain_limiter_t *limiter,
     const ngx_http_retry_chain_limiter_conf_t *pace, uint64_t now);
 
+/* a copy that no other process writes to, as the limiter is now */
+void ngx_http_retry_chain_limiter_copy(ngx_http_retry_chain_limiter_t *to,
+    ngx_http_retry_chain_limiter_t *from);
+
 /* when a call could be made if it was reserved now; nothing is changed */
 uint64_t ngx_http_retry_chain_limiter_peek(
     ngx_http_retry_chain_limiter_t *limiter,

@@ -10,7 +10,7 @@
 
 
 /*
- * A phase is copied and its number is compared afterwards: it can be written
+ * A period is copied and its number is compared afterwards: it can be written
  * over only after another one has become current.
  */
 
@@ -24,7 +24,7 @@ ngx_http_retry_chain_period_read(ngx_http_retry_chain_limiter_t *limiter,
         number = limiter->current;
         ngx_memory_barrier();
 
-        *period = limiter->phases[number % NGX_HTTP_RETRY_CHAIN_PERIODS];
+        *period = limiter->periods[number % NGX_HTTP_RETRY_CHAIN_PERIODS];
 
         ngx_memory_barrier();
     } while (number != limiter->current);
@@ -33,7 +33,7 @@ ngx_http_retry_chain_period_read(ngx_http_retry_chain_limiter_t *limiter,
 }
 
 
-/* NGX_DECLINED if phase "number" is not the current one any more */
+/* NGX_DECLINED if period "number" is not the current one any more */
 
 ngx_int_t
 ngx_http_retry_chain_period_write(ngx_http_retry_chain_limiter_t *limiter,
@@ -47,7 +47,7 @@ ngx_http_retry_chain_period_write(ngx_http_retry_chain_limiter_t *limiter,
     } while (next % NGX_HTTP_RETRY_CHAIN_PERIODS
              == number % NGX_HTTP_RETRY_CHAIN_PERIODS);
 
-    limiter->phases[next % NGX_HTTP_RETRY_CHAIN_PERIODS] = *period;
+    limiter->periods[next % NGX_HTTP_RETRY_CHAIN_PERIODS] = *period;
 
     ngx_memory_barrier();
 
@@ -66,7 +66,7 @@ ngx_http_retry_chain_period_clock(const ngx_http_retry_chain_period_t *period,
         return period->ticket;
     }
 
-    /* a phase may last, but not for more than 142 years */
+    /* a period may last, but not for more than 142 years */
 
     passed = ngx_min(now - period->start, (uint64_t) 1 << 52);
 

@@ -53,11 +53,11 @@ typedef struct {
 
 typedef struct {
     ngx_atomic_t                        tail;     /* behind the last ticket */
-    ngx_atomic_t                        current;  /* number of the phase */
+    ngx_atomic_t                        current;  /* number of the period */
     ngx_atomic_t                        claimed;  /* last number given out */
     ngx_atomic_t                        refused;  /* in a row, no time */
     ngx_http_retry_chain_learned_t      learned;
-    ngx_http_retry_chain_period_t       phases[NGX_HTTP_RETRY_CHAIN_PERIODS];
+    ngx_http_retry_chain_period_t       periods[NGX_HTTP_RETRY_CHAIN_PERIODS];
 } ngx_http_retry_chain_limiter_t;
 
 
@@ -71,12 +71,12 @@ typedef struct {
 } ngx_http_retry_chain_limiter_conf_t;
 
 
-/* copies the current phase and returns its number */
+/* copies the current period and returns its number */
 ngx_uint_t ngx_http_retry_chain_period_read(
     ngx_http_retry_chain_limiter_t *limiter,
     ngx_http_retry_chain_period_t *period);
 
-/* NGX_DECLINED if phase "number" is not the current one any more */
+/* NGX_DECLINED if period "number" is not the current one any more */
 ngx_int_t ngx_http_retry_chain_period_write(
     ngx_http_retry_chain_limiter_t *limiter, ngx_uint_t number,
     const ngx_http_retry_chain_period_t *period);

@@ -8,7 +8,6 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 #include "ngx_http_retry_chain_log.h"
-#include "ngx_http_retry_chain_run.h"
 #include "ngx_http_retry_chain_header.h"
 #include "ngx_http_retry_chain_json_writer.h"
 

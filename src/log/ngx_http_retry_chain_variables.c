@@ -12,7 +12,6 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 #include <ngx_http.h>
-#include "ngx_http_retry_chain_run.h"
 #include "ngx_http_retry_chain_log.h"
 
 

@@ -57,10 +57,6 @@ ngx_http_retry_chain_dry_run_judge(ngx_http_retry_chain_run_t *run,
 {
     ngx_http_retry_chain_attempt_t  at;
 
-    if (run->place.visits == 0 || run->recorded) {
-        return;
-    }
-
     run->recorded = 1;
 
     ngx_memzero(&at, sizeof(ngx_http_retry_chain_attempt_t));

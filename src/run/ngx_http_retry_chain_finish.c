@@ -13,7 +13,6 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 #include "ngx_http_retry_chain_run.h"
-#include "ngx_http_retry_chain_attempt.h"
 
 
 static ngx_int_t ngx_http_retry_chain_finish_end(
@@ -231,6 +230,10 @@ ngx_http_retry_chain_finish(ngx_http_retry_chain_run_t *run,
             at->outcome.outcome = 0;
             at->outcome.status = NGX_HTTP_CLIENT_CLOSED_REQUEST;
             (void) ngx_http_retry_chain_run_record(run, at);
+
+            if (run->queue) {
+                ngx_http_retry_chain_limits_outcome(run, at);
+            }
         }
 
         if (!at->relayed) {

@@ -16,8 +16,6 @@
 #include <ngx_http.h>
 #include "ngx_http_retry_chain_run.h"
 #include "ngx_http_retry_chain_header.h"
-#include "ngx_http_retry_chain_ratelimit.h"
-#include "ngx_http_retry_chain_zone.h"
 
 
 static ngx_http_retry_chain_limiter_t *ngx_http_retry_chain_limits_of(
@@ -66,7 +64,8 @@ ngx_http_retry_chain_limits_copy(ngx_http_retry_chain_run_t *run)
     }
 
     for (i = 0; i < run->plan->nsteps; i++) {
-        copies[i] = *run->plan->queues[i]->limiter;
+        ngx_http_retry_chain_limiter_copy(&copies[i],
+                                          run->plan->queues[i]->limiter);
     }
 
     run->copies = copies;
@@ -153,7 +152,10 @@ ngx_http_retry_chain_limits_reserve(ngx_http_retry_chain_run_t *run,
     due = ngx_http_retry_chain_limiter_reserve(run->limiter,
                                                &queue->step->limit, now,
                                                &run->ticket);
-    queue->node->node.used = ngx_current_msec;
+
+    if (run->copies == NULL) {
+        queue->node->node.used = ngx_current_msec;
+    }
 
     return ngx_http_retry_chain_limits_msec(due, now);
 }
@@ -306,7 +308,7 @@ ngx_http_retry_chain_limits_accepted(ngx_http_retry_chain_run_t *run,
                      ratelimit->remaining, (uint64_t) ratelimit->reset * 1000);
     }
 
-    if (rc == NGX_OK || told == NGX_OK) {
+    if ((rc == NGX_OK || told == NGX_OK) && run->copies == NULL) {
         ngx_http_retry_chain_queue_update(queue);
     }
 }
@@ -318,11 +320,9 @@ static ngx_uint_t
 ngx_http_retry_chain_limits_calls(ngx_http_retry_chain_attempt_t *at,
     ngx_http_retry_chain_outcome_t *response)
 {
-    ngx_uint_t                  i, n;
-    ngx_array_t                *states;
+    ngx_uint_t                  i, n, tries;
     ngx_http_upstream_state_t  *state;
 
-    states = at->request->upstream_states;
     n = 0;
 
 #if (NGX_HTTP_CACHE)
@@ -334,13 +334,13 @@ ngx_http_retry_chain_limits_calls(ngx_http_retry_chain_attempt_t *at,
     }
 #endif
 
-    if (states == NULL || at->request->upstream == NULL) {
+    if (at->request->upstream == NULL) {
         return n;
     }
 
-    state = states->elts;
+    tries = ngx_http_retry_chain_outcome_tries(at->request, at->states, &state);
 
-    for (i = at->states; i < states->nelts; i++) {
+    for (i = 0; i < tries; i++) {
         if (state[i].bytes_sent || state[i].bytes_received) {
             n++;
         }
@@ -374,7 +374,7 @@ ngx_http_retry_chain_limits_apply(ngx_http_retry_chain_run_t *run,
         return;
     }
 
-    if (ratelimit->capped && !run->conf->notes->capped) {
+    if (ratelimit->capped && !run->conf->notes->capped && !plan->dry) {
         run->conf->notes->capped = 1;
 
         ngx_log_error(NGX_LOG_WARN, run->request->connection->log, 0,
@@ -431,8 +431,9 @@ static void
 ngx_http_retry_chain_limits_block(ngx_http_retry_chain_run_t *run,
     ngx_uint_t step, ngx_msec_t delay)
 {
-    uint64_t                       now, until;
-    ngx_http_retry_chain_queue_t  *queue;
+    uint64_t                         now, until;
+    ngx_http_retry_chain_queue_t    *queue;
+    ngx_http_retry_chain_limiter_t  *limiter;
 
     now = ngx_http_retry_chain_zone_now();
     until = now + (uint64_t) delay * 1000;
@@ -444,11 +445,13 @@ ngx_http_retry_chain_limits_block(ngx_http_retry_chain_run_t *run,
 
         until += 1000;
 
-        if (ngx_http_retry_chain_limiter_limit(
-                                     ngx_http_retry_chain_limits_of(run, step),
+        limiter = ngx_http_retry_chain_limits_of(run, step);
+
+        if (ngx_http_retry_chain_limiter_limit(limiter,
                                                &run->plan->steps[step].limit,
                                                now, until)
-            == NGX_OK)
+            == NGX_OK
+            && run->copies == NULL)
         {
             ngx_http_retry_chain_queue_update(queue);
         }

@@ -13,7 +13,6 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 #include "ngx_http_retry_chain_run.h"
-#include "ngx_http_retry_chain_ratelimit.h"
 
 
 static void ngx_http_retry_chain_limits_fields(ngx_http_request_t *r,

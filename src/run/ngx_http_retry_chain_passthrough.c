@@ -105,7 +105,11 @@ ngx_http_retry_chain_passthrough_note(ngx_http_retry_chain_run_t *run)
 
     ngx_http_retry_chain_schedule_safety(run->request, &outcome);
 
-    if (rc == NGX_DONE) {
+    if (run->plan->dry && (run->place.visits == 0 || run->recorded)) {
+
+        /* what the plan makes of it is known */
+
+    } else if (rc == NGX_DONE) {
         run->verdict.retry = 0;
         run->verdict.result = NGX_HTTP_RETRY_CHAIN_ABORTED;
 

@@ -15,7 +15,6 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 #include "ngx_http_retry_chain_run.h"
-#include "ngx_http_retry_chain_zone.h"
 
 
 /* other workers may have moved the limiter: a line is looked at this often */

@@ -14,7 +14,6 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 #include "ngx_http_retry_chain_run.h"
-#include "ngx_http_retry_chain_attempt.h"
 
 
 /* when an attempt could not be aborted, this is tried again */
@@ -354,12 +353,6 @@ ngx_http_retry_chain_run_cleanup(void *data)
     ngx_http_retry_chain_run_stats_stop(run);
     ngx_http_retry_chain_queue_quit(run);
 
-    if (run->attempt && run->queue) {
-        ngx_http_retry_chain_limits_outcome(run, run->attempt);
-    }
-
-    ngx_http_retry_chain_limits_release(run);
-
     if (run->attempt) {
 
         /* a 412 or 416 made of the reply that was being relayed */
@@ -386,6 +379,10 @@ ngx_http_retry_chain_run_cleanup(void *data)
         ngx_http_retry_chain_run_untimer(run);
         break;
     }
+
+    /* of an attempt that will not be made */
+
+    ngx_http_retry_chain_limits_release(run);
 }
 
 

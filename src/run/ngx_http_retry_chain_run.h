@@ -29,7 +29,7 @@ typedef enum {
     NGX_HTTP_RETRY_CHAIN_RUN_WAIT,
     NGX_HTTP_RETRY_CHAIN_RUN_PASSTHROUGH,       /* the location's own handler */
     NGX_HTTP_RETRY_CHAIN_RUN_DONE
-} ngx_http_retry_chain_state_e;
+} ngx_http_retry_chain_run_state_e;
 
 
 /* the verdict on an attempt: another one, or how the run is to end */
@@ -67,7 +67,7 @@ struct ngx_http_retry_chain_run_s {
     ngx_http_retry_chain_target_t      *target;   /* NULL: another handler */
     ngx_http_handler_pt                 handler;  /* the location's own */
 
-    ngx_http_retry_chain_state_e        state;
+    ngx_http_retry_chain_run_state_e        state;
     ngx_http_retry_chain_place_t        place;
     ngx_http_retry_chain_verdict_t      verdict;  /* on the last attempt */
     ngx_http_retry_chain_attempt_t     *attempt;  /* current or relayed one */
@@ -75,7 +75,7 @@ struct ngx_http_retry_chain_run_s {
     /* of ngx_http_retry_chain_attempt_record_t */
     ngx_array_t                         records;
     ngx_array_t                        *states;   /* of earlier attempts */
-    ngx_uint_t                          first_state;   /* of a direct run */
+    ngx_uint_t                          first_state;   /* of a passthrough */
     ngx_uint_t                          counted;  /* records so far */
     volatile uint32_t                  *in_flight; /* counts the attempt */
 
@@ -319,16 +319,10 @@ void ngx_http_retry_chain_dry_run_judge(ngx_http_retry_chain_run_t *run,
 void ngx_http_retry_chain_dry_run_end(ngx_http_retry_chain_run_t *run);
 
 
-/* run_stats.c, for runs with a zone only but for run_stats_stop() */
+/* run_stats.c, for runs with a zone only but for run_stats_stop() below */
 
-/* an attempt is in flight, and is no more */
+/* an attempt is in flight */
 void ngx_http_retry_chain_run_stats_start(ngx_http_retry_chain_run_t *run);
-
-#define ngx_http_retry_chain_run_stats_stop(run)                              \
-    if ((run)->in_flight) {                                                   \
-        --*(run)->in_flight;                                                  \
-        (run)->in_flight = NULL;                                              \
-    }
 
 /* the limited steps that the verdict passes over; "limits" as it saw them */
 void ngx_http_retry_chain_run_stats_skips(ngx_http_retry_chain_run_t *run,
@@ -405,11 +399,23 @@ ngx_str_t *ngx_http_retry_chain_run_rule(ngx_http_retry_chain_run_t *run,
     ngx_http_retry_chain_outcome_t *outcome);
 
 
+/* the attempt is in flight no more */
+
+static ngx_inline void
+ngx_http_retry_chain_run_stats_stop(ngx_http_retry_chain_run_t *run)
+{
+    if (run->in_flight) {
+        --*run->in_flight;
+        run->in_flight = NULL;
+    }
+}
+
+
 /* the one place that changes the state */
 
 static ngx_inline void
 ngx_http_retry_chain_run_set_state(ngx_http_retry_chain_run_t *run,
-    ngx_http_retry_chain_state_e state)
+    ngx_http_retry_chain_run_state_e state)
 {
     ngx_log_debug2(NGX_LOG_DEBUG_HTTP, run->request->connection->log, 0,
                    "retry chain state: %d -> %d", run->state, state);

@@ -13,7 +13,6 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 #include "ngx_http_retry_chain_run.h"
-#include "ngx_http_retry_chain_zone.h"
 
 
 static ngx_http_retry_chain_chain_stats_t *ngx_http_retry_chain_run_stats_chain(

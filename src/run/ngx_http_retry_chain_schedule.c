@@ -15,7 +15,6 @@
 #include "ngx_http_retry_chain_run.h"
 #include "ngx_http_retry_chain_header.h"
 #include "ngx_http_retry_chain_json.h"
-#include "ngx_http_retry_chain_zone.h"
 
 
 static void ngx_http_retry_chain_schedule_read(ngx_http_retry_chain_run_t *run,
@@ -169,6 +168,7 @@ ngx_http_retry_chain_schedule_judge(ngx_http_retry_chain_run_t *run,
     ngx_http_retry_chain_limits_release(run);
 
     run->verdict.retry = 0;
+    run->verdict.fail = 0;
     run->verdict.result = NGX_HTTP_RETRY_CHAIN_EXHAUSTED;
 }
 
@@ -486,7 +486,7 @@ ngx_http_retry_chain_schedule_wake(ngx_http_retry_chain_run_t *run)
         return;
     }
 
-    /* other limits may be free now, or this one is limited */
+    /* other upstreams may be free now, or this one is limited */
 
     run->missed = 0;
 

@@ -14,7 +14,6 @@
 #include <ngx_http.h>
 #include "ngx_http_retry_chain_status.h"
 #include "ngx_http_retry_chain_run.h"
-#include "ngx_http_retry_chain_run.h"
 #include "ngx_http_retry_chain_json_writer.h"
 
 

@@ -149,6 +149,10 @@ ngx_http_retry_chain_zone_create(ngx_http_retry_chain_zone_t *zone,
         /* it had another size */
 
         sh->ids = zone->old->sh->ids;
+        sh->runs = zone->old->sh->runs;
+        sh->rotation = zone->old->sh->rotation;
+        sh->budget = zone->old->sh->budget;
+        sh->dry = zone->old->sh->dry;
     }
 
     return NGX_OK;

@@ -465,5 +465,5 @@ make_learned(ngx_uint_t rate)
 static ngx_uint_t
 kind(void)
 {
-    return limiter.phases[limiter.current % NGX_HTTP_RETRY_CHAIN_PERIODS].kind;
+    return limiter.periods[limiter.current % NGX_HTTP_RETRY_CHAIN_PERIODS].kind;
 }

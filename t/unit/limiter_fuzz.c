@@ -615,7 +615,7 @@ make_time(input_t *in)
 static ngx_uint_t
 kind(void)
 {
-    return limiter.phases[limiter.current % NGX_HTTP_RETRY_CHAIN_PERIODS].kind;
+    return limiter.periods[limiter.current % NGX_HTTP_RETRY_CHAIN_PERIODS].kind;
 }
 
 

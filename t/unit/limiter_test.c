@@ -232,7 +232,7 @@ test_windows(void)
 }
 
 
-/* the clock does not end with a phase that lasts */
+/* the clock does not end with a period that lasts */
 
 static void
 test_long(void)

@@ -93,7 +93,7 @@ static worker_t                      workers[THREADS];
 static call_t                        calls[CALLS];
 static ngx_atomic_t                  ncalls;
 
-/* the phases of the first thread's limits, and when all could know of them */
+/* the periods of the first thread's limits, and when all could know of them */
 
 static ngx_http_retry_chain_period_t  limits[LIMITS];
 static uint64_t                      known[LIMITS];
@@ -114,8 +114,8 @@ main(void)
 
 
 /*
- * A writer that was killed before it could publish its phase leaves a number
- * that is taken and a phase of any bytes
+ * A writer that was killed before it could publish its period leaves a number
+ * that is taken and a period of any bytes
  */
 
 static void
@@ -342,7 +342,7 @@ run(void *(*work)(void *data), ngx_uint_t threads)
 
 
 /*
- * A writer is not overtaken by as many as there are phases, which it would not
+ * A writer is not overtaken by as many as there are periods, which it would not
  * survive, but no worker sleeps for so long either
  */
 
@@ -405,7 +405,7 @@ work_paced(void *data)
                                                            until)
                         != NGX_OK;
 
-            limits[nlimits] = limiter.phases[limiter.current % PHASES];
+            limits[nlimits] = limiter.periods[limiter.current % PHASES];
             known[nlimits++] = current_time;
             current_limit = until;
 
@@ -513,7 +513,7 @@ depart(worker_t *w, uint64_t now)
 
 /*
  * How many went before the clock was there.  A thread may still have gone by
- * the phase before a limit that was not known to all at that time.
+ * the period before a limit that was not known to all at that time.
  */
 
 static ngx_uint_t
@@ -613,7 +613,7 @@ make(ngx_uint_t rate, ngx_uint_t burst)
 }
 
 
-/* as it claims a number: never that of the current phase */
+/* as it claims a number: never that of the current period */
 
 static void
 kill_writer(void)
@@ -622,7 +622,7 @@ kill_writer(void)
         limiter.claimed++;
     } while (limiter.claimed % PHASES == limiter.current % PHASES);
 
-    memset(&limiter.phases[limiter.claimed % PHASES], 0xff,
+    memset(&limiter.periods[limiter.claimed % PHASES], 0xff,
            sizeof(ngx_http_retry_chain_period_t));
 }
 
