@@ -70,7 +70,7 @@ ran('/l/2');
 
 is_deeply(by_result('l'), { exhausted => 1, limited => 1 }, 'limited');
 is(chain('/l/')->{attempts}, 2, 'without an attempt');
-is(step('l', 'a')->{limit_replies} . step('l', 'b')->{limit_replies}, '11', 'two hints');
+is(step('l', 'a')->{limit_replies} . step('l', 'b')->{limit_replies}, '11', 'two replies that name a time');
 
 # aborted: during an attempt, a wait, and before any of them
 

@@ -1,7 +1,7 @@
 #!/usr/bin/perl
 
 # retry_chain_dry_run: the location works as without a chain, the log says what
-# the chain would have done, and slots are left alone.
+# the chain would have done, and limiters are left alone.
 
 use strict;
 use warnings;
@@ -188,7 +188,7 @@ for my $say ('200', '429 / Retry-After: 7', '503', '404', '204', '302 / '
 
 is(join(' ', map { ask("/rate/$_")->{run} } 1 .. 3),
    join(' ', ('dry_run [a] [200] [first]') x 3), 'a rate is not obeyed');
-is(left('rate', 'a'), 0, 'its slot is not taken');
+is(left('rate', 'a'), 0, 'its place is not taken');
 
 is(ask('/others/1', a => '429 / Retry-After: 90')->{run},
    'dry_run [a] [429] [first]', 'a hint');

@@ -99,7 +99,7 @@ my $n = limits(http => $vendor);
     is(join(' ', map { $_->{run} } @x[0 .. 4]),
        join(' ', ('success [v] [200] [first]') x 5), 'five at once');
 
-    like($x[14]{run}, qr/\[rate\]$/, 'others wait for a slot');
+    like($x[14]{run}, qr/\[rate\]$/, 'others wait for the rate');
     like($x[14]{rate}, qr/^\d+\.\d{3}$/, '$retry_chain_rate');
     cmp_ok(abs($x[14]{rate} - 20 / $k), '<', 0.002, 'is that of the step');
     paced($n, 'burst', $start, 5, 0.05 * $k);
@@ -125,7 +125,7 @@ ask('/odd/1');
 ok(abs(ask('/odd/2')->{rate} - 7) < 0.002, 'a rate that is no divisor');
 
 
-# ---- who shares a slot ------------------------------------------------------
+# ---- who shares a limiter ------------------------------------------------------
 
 is(ask('/share/1')->{said}, '200 success [v] [200] [first]', 'a call');
 is(ask('/share/too/1')->{said}, '200 success [a] [200] [first]',

@@ -328,7 +328,7 @@ $n->stop();
     $n = limits(main => 'master_process off;');
 
     is(ask('/single/1')->{rate}, '0.050', 'a single process: the rate');
-    is(ask('/single/2')->{said}, '429 limited [] [] []', 'its slot');
+    is(ask('/single/2')->{said}, '429 limited [] [] []', 'its rate');
 }
 
 done_testing();

@@ -410,7 +410,12 @@ ngx_http_retry_chain_attempt_done(ngx_http_request_t *sr, void *data,
     sr->read_event_handler = ngx_http_request_empty_handler;
     sr->write_event_handler = ngx_http_request_empty_handler;
 
-    (void) ngx_http_retry_chain_attempt_quiet(sr);
+    if (sr->loc_conf != r->loc_conf) {
+
+        /* it has been sent to another location */
+
+        (void) ngx_http_retry_chain_attempt_quiet(sr);
+    }
 
     if (c->data == sr) {
         c->data = r;

@@ -27,17 +27,19 @@ ngx_http_retry_chain_attempt_content_handler(ngx_http_request_t *sr)
 
     at = ngx_http_retry_chain_attempt_get(sr);
 
-    if (at) {
-        rc = ngx_http_retry_chain_attempt_content_start(at);
-
-    } else {
+    for (r = sr->parent; at == NULL; r = r->parent) {
 
         /* a clone made by another module */
 
-        for (r = sr->parent; at == NULL; r = r->parent) {
-            at = ngx_http_retry_chain_attempt_get(r);
-        }
+        at = ngx_http_retry_chain_attempt_get(r);
+    }
 
+    if (sr->request_body && sr->request_body->temp_file
+        && at->request == sr && at->proxied)
+    {
+        rc = ngx_http_retry_chain_attempt_content_start(at);
+
+    } else {
         rc = at->handler(sr);
     }
 
@@ -69,12 +71,6 @@ ngx_http_retry_chain_attempt_content_start(ngx_http_retry_chain_attempt_t *at)
     ngx_http_request_t  *sr;
 
     sr = at->request;
-
-    if (!at->proxied
-        || sr->request_body == NULL || sr->request_body->temp_file == NULL)
-    {
-        return at->handler(sr);
-    }
 
     sr->aio = 1;
 

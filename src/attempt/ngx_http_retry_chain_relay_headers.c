@@ -319,7 +319,7 @@ ngx_http_retry_chain_relay_contexts(void **to, void **from)
             | (uintptr_t) from[6] | (uintptr_t) from[7])
         {
             for (i = 0; i < 8; i++) {
-                if (to[i] == NULL) {
+                if (from[i] && to[i] == NULL) {
                     to[i] = from[i];
                 }
             }
@@ -330,7 +330,7 @@ ngx_http_retry_chain_relay_contexts(void **to, void **from)
     }
 
     for (i = 0; i < n; i++) {
-        if (to[i] == NULL) {
+        if (from[i] && to[i] == NULL) {
             to[i] = from[i];
         }
     }

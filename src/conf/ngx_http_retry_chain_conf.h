@@ -5,8 +5,8 @@
 
 
 /*
- * Directive handlers.  Errors are logged here, at emerg level with
- * file, line and value, and returned as NGX_CONF_ERROR.
+ * Directive handlers.  An error is logged here, at emerg level with file, line
+ * and value, and NGX_CONF_ERROR is returned; or a text is, which nginx logs so.
  */
 
 

@@ -197,10 +197,10 @@ ngx_http_retry_chain_variable_step(ngx_http_request_t *r,
     ngx_http_retry_chain_step_t     *step;
     ngx_http_retry_chain_attempt_t  *at;
 
-    run = ngx_http_retry_chain_run_get(r);
     at = ngx_http_retry_chain_variable_at(r);
 
     if (at == NULL) {
+        run = ngx_http_retry_chain_run_get(r);
 
         if (run == NULL || run->attempt == NULL || run->plan != plan) {
             return NULL;
@@ -211,6 +211,7 @@ ngx_http_retry_chain_variable_step(ngx_http_request_t *r,
         return step->location && run->left ? NULL : step;
     }
 
+    run = at->data;
     run->used = 1;
     step = at->step;
 

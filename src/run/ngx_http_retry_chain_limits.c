@@ -201,8 +201,6 @@ ngx_http_retry_chain_limits_outcome(ngx_http_retry_chain_run_t *run,
     ngx_http_retry_chain_queue_t    *queue;
     ngx_http_retry_chain_outcome_t   response;
 
-    queue = run->queue;
-
     ngx_http_retry_chain_outcome_upstream(at, &response);
 
     if (run->plan->queues == NULL
@@ -212,6 +210,8 @@ ngx_http_retry_chain_limits_outcome(ngx_http_retry_chain_run_t *run,
         /* other replies say something for those who come later */
         return;
     }
+
+    queue = run->queue;
 
     if (queue == NULL && run->plan->retry_after.off) {
         return;

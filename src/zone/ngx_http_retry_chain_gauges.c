@@ -101,8 +101,8 @@ ngx_http_retry_chain_gauges_take_locked(ngx_slab_pool_t *shpool,
 
 
 /*
- * All workers of a master are in its process group.  Who has got the pid of a
- * worker that was killed is not.
+ * All workers of a master are in its process group.  A stranger that has got
+ * the pid of a worker that was killed is not.
  */
 
 ngx_uint_t

@@ -109,7 +109,7 @@ void ngx_http_retry_chain_history_slow(ngx_http_retry_chain_history_t *ring,
     ngx_pid_t pid);
 
 /*
- * Copies the "i"-th entry, 0 is the latest one of ring_write(); NGX_DECLINED
+ * Copies the "i"-th entry, 0 is the latest one of history_write(); NGX_DECLINED
  * if there is none or it is being written.
  */
 ngx_int_t ngx_http_retry_chain_history_read(

@@ -4,7 +4,7 @@
  */
 
 
-/* workers of workers: of those that are there, and of those that are not */
+/* gauges of workers: of those that are there, and of those that are not */
 
 
 #include <signal.h>
@@ -15,7 +15,7 @@
 #include "ngx_http_retry_chain_gauges.h"
 
 
-#define CELLS  4
+#define GAUGES  4
 
 
 static void test_sums(void);
@@ -34,7 +34,7 @@ static ngx_http_retry_chain_workers_t  workers;
 int
 main(void)
 {
-    workers.values = CELLS;
+    workers.values = GAUGES;
 
     test_sums();
     test_taken();
@@ -77,7 +77,7 @@ test_sums(void)
     end(sibling);
 
     is_int(ngx_http_retry_chain_gauges_sum(&workers, 0), 1, "one is left");
-    is_int(ngx_http_retry_chain_gauges_sum(&workers, CELLS), 0,
+    is_int(ngx_http_retry_chain_gauges_sum(&workers, GAUGES), 0,
            "the gauge of those that have none");
 }
 
