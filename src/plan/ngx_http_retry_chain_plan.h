@@ -233,7 +233,7 @@ typedef struct {
 
     unsigned                            hard:1;    /* timeout aborts attempts */
     unsigned                            rotate:1;  /* where a run starts */
-    unsigned                            dry:1;     /* only says what it would do */
+    unsigned                            dry:1;     /* says what it would do */
     unsigned                            body:1;    /* a verdict may need it */
 } ngx_http_retry_chain_plan_t;
 
