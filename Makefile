@@ -43,7 +43,7 @@ FULL = $(if $(NGINX_SRC),$(NGINX_SRC),build/source/$(VERSION))
 export TEST_JOBS
 
 
-.PHONY: build nginx demo setup test unit unit-build sim suite fuzz asan valgrind \
+.PHONY: build nginx demo setup test unit unit-build suite fuzz asan valgrind \
         static newer lint style layers bench clean explain help source
 
 
@@ -99,11 +99,6 @@ unit-build: build source
 
 unit: unit-build ## the unit tests of the pure rooms, under ASan and UBSan
 	@$(UTIL)/run-tests build/unit/*_test
-
-
-sim: build source ## what the limiter comes to, with many kinds of vendors
-	@$(UTIL)/unit.sh sim $(TREE)/src $(FULL)
-	@build/sim/sim_test table
 
 
 suite: build ## the Test::Nginx suite only

@@ -4,8 +4,6 @@
 #   t/util/unit.sh test TREE SRC        t/unit/*_test.c to build/unit/*_test
 #   t/util/unit.sh fuzz TREE SRC        t/unit/*_fuzz.c to build/unit/*_fuzz
 #   t/util/unit.sh explain TREE SRC     t/util/explain.c to build/unit/explain
-#   t/util/unit.sh sim TREE SRC         t/unit/sim_test.c to build/sim/sim_test,
-#                                       as fast as it can be
 #
 # TREE is a configured nginx (headers), SRC a complete source of its version.
 # Every pool allocation is a malloc() here, under ASan and UBSan.
@@ -37,7 +35,6 @@ done
 case $kind in
     test | explain)
            cc=${CC:-cc} ;;
-    sim)   cc=${CC:-cc}; sanitize=; cflags="-O2 -g"; out=build/sim ;;
     fuzz)  cc=clang; sanitize="$sanitize -fsanitize=fuzzer-no-link" ;;
     *)     echo "unit.sh: unknown kind \"$kind\"" >&2; exit 2 ;;
 esac
@@ -59,10 +56,6 @@ programs=(t/unit/*_"$kind".c)
 if [ "$kind" = explain ]; then
     programs=(t/util/explain.c)
     kind=test
-fi
-
-if [ "$kind" = sim ]; then
-    programs=(t/unit/sim_test.c)
 fi
 
 if [ ${#programs[@]} = 0 ]; then
@@ -105,7 +98,7 @@ done
 compile "$src/src/os/unix/ngx_alloc.c" $objs/ngx_alloc.o
 objects+=($objs/ngx_alloc.o)
 
-for source in "${pure[@]}" t/unit/{stub,sim,sim_events,sim_vendor}.c; do
+for source in "${pure[@]}" t/unit/stub.c; do
     object=$objs/$(basename "$source" .c).o
     compile "$source" "$object" $warnings
     objects+=("$object")
