@@ -133,6 +133,7 @@ place('group', 'retry_chain group rate=3r/m; proxy_next_upstream http_500;');
 place('resent', 'retry_chain a rate=3r/m; retry_chain_limited next;');
 place('static', 'retry_chain @last rate=3r/m;');
 place('gone', 'retry_chain a rate=3r/m; retry_chain_timeout 1h;');
+place('quit', 'retry_chain a; retry_chain b rate=3r/m; retry_chain_timeout 1h;');
 
 place('back', 'retry_chain a b;');
 place('line', 'retry_chain b v; retry_chain_retry_after default=10ms;');
@@ -732,6 +733,21 @@ for my $place (qw(waits waits/alone)) {
            'another one, too');
         close $drain->{s};
     };
+}
+
+# a client leaves meanwhile: the place that was reserved is given back
+
+{
+    ask('/quit/1', a => '503');
+
+    my $free = free('quit', 'b');
+    my $x = later('/quit/2', a => 'part=503');
+    my $moved = sub { free('quit', 'b') - $free > 10 };
+
+    ok($n->wait_for($moved), 'a place is reserved while a reply has no end');
+    close $x->{s};
+    ok($n->wait_for(sub { !$moved->() }), 'the client leaves, it is free again');
+    is(calls('/quit/2'), 'a', 'and was not used');
 }
 
 # bodies
