@@ -73,7 +73,11 @@ make_root()
 [ "$(id -u)" = 0 ] || die "a root of $suite takes root"
 [ -f "$root/ready" ] || make_root
 
+# nothing stays of what is not there any more, but for what was built
+
 mkdir -p "$root/retry-chain"
+find "$root/retry-chain" -mindepth 1 -maxdepth 1 ! -name build \
+    -exec rm -rf {} +
 tar -c --exclude=./build --exclude=./.git . \
     | tar -x --no-same-owner -C "$root/retry-chain"
 
