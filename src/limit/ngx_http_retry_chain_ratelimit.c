@@ -36,11 +36,9 @@ static ngx_int_t ngx_http_retry_chain_ratelimit_learn(
     ngx_http_retry_chain_ratelimit_e source,
     const ngx_http_retry_chain_ratelimit_limit_t *limit, ngx_uint_t refused,
     ngx_msec_t cap);
-
 static void ngx_http_retry_chain_ratelimit_retry_after(const ngx_str_t *field,
     time_t now, ngx_http_retry_chain_ratelimit_limit_t *limit);
 static ngx_uint_t ngx_http_retry_chain_ratelimit_is_date(const ngx_str_t *text);
-
 static void ngx_http_retry_chain_ratelimit_ratelimit(const ngx_str_t *field,
     ngx_http_retry_chain_ratelimit_limit_t *limit);
 static u_char *ngx_http_retry_chain_ratelimit_member(u_char *p, u_char *last,
@@ -58,13 +56,11 @@ static void ngx_http_retry_chain_ratelimit_note(
 static ngx_uint_t ngx_http_retry_chain_ratelimit_binds(
     const ngx_http_retry_chain_ratelimit_limit_t *limit,
     const ngx_http_retry_chain_ratelimit_limit_t *other);
-
 static void ngx_http_retry_chain_ratelimit_x_ratelimit(
     const ngx_http_retry_chain_ratelimit_fields_t *fields, time_t now,
     ngx_http_retry_chain_ratelimit_limit_t *limit);
 static ngx_int_t ngx_http_retry_chain_ratelimit_reset(const ngx_str_t *field,
     time_t now, uint64_t *reset);
-
 static ngx_int_t ngx_http_retry_chain_ratelimit_until(uint64_t when, time_t now,
     uint64_t *delay);
 static ngx_int_t ngx_http_retry_chain_ratelimit_number(const ngx_str_t *text,
