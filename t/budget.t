@@ -17,8 +17,8 @@ use Ways;
 use Ways::Limits;
 use Ways::Nginx;
 
-# what has to be done within some time is given more of it where all is slow, and
-# begun again, in other places, where it was too slow all the same
+# what has to be done within some time is given more of it where all is slow,
+# and begun again, in other places, where it was too slow all the same
 
 my $k = stretch();
 

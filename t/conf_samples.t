@@ -105,8 +105,8 @@ $last{hang} = ask('last-resort', 'GET', '1=hang 2=200');
 $last{hang_post} = ask('last-resort', 'POST', '1=hang 2=200', body => 'x');
 
 
-## limits.conf: each upstream says Retry-After with as many seconds as its number,
-## or times that, as far as this machine is slow
+## limits.conf: each upstream says Retry-After with as many seconds as its
+## number, or times that, as far as this machine is slow
 
 is(calls(ask('limits', 'GET', '1=429 2=200')), '200: 1:429 2:200',
    'limits: an upstream is limited');

@@ -27,8 +27,8 @@ use Ways::Nginx;
 my $curl = (`curl --version 2>/dev/null` // '') =~ /HTTP2/
            && Ways::Nginx::has('http_v2_module');
 
-# a second is a second, also where all is slow: what has to be done within some is
-# given more of them
+# a second is a second, also where all is slow: what has to be done within some
+# is given more of them
 
 my $k = stretch();
 
@@ -269,7 +269,8 @@ is(left('off', 'a'), 0, 'nor does a 429');
 
 is(ask('/cap/1', a => '429 / Retry-After: 3600', b => '429 / Retry-After: 7200')
    ->{said}, '429 exhausted [a, b] [429, 429] [first, step]', 'cap=');
-is(join(' ', map { lasts('cap', $_, 20) } qw(a b)), 'yes yes', 'both ways are limited for so long');
+is(join(' ', map { lasts('cap', $_, 20) } qw(a b)), 'yes yes',
+   'both ways are limited for so long');
 is(join("\n", $n->log() =~ /(retry chain cut .*?) while/g), 'retry chain cut '
    . 'what "a" said about the time of the next call to 20000 ms',
    'and one warning');

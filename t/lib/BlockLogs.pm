@@ -5,8 +5,8 @@ package BlockLogs;
 # waited for first.  What it does not expect has the 45 ms after that.
 #
 # A client that leaves (--- abort) does so when the error log or the answer has
-# what --- leave says, by default that an attempt has failed and another one will
-# follow.
+# what --- leave says, by default that an attempt has failed and another one
+# will follow.
 
 use strict;
 use warnings;
@@ -56,7 +56,9 @@ sub check_error_log {
 
 
 sub check_access_log {
-    await(scalar $_[0]->access_log, sub { slurp($Test::Nginx::Util::AccLogFile, 0) });
+    await(scalar $_[0]->access_log, sub {
+        slurp($Test::Nginx::Util::AccLogFile, 0)
+    });
 
     goto &{ $original{check_access_log} };
 }

@@ -15,9 +15,9 @@ package Differ;
 # DIFFER_DEBUG=1  error logs of the instances at debug level
 # DIFFER_WAIT=n   multiply all limits of time (valgrind, ASan)
 #
-# Limits of time are extended as far as the machine is slow.  A case in which only
-# times are not equal, or something has not come in time, is taken again, twice at
-# most.
+# Limits of time are extended as far as the machine is slow.  A case in which
+# only times are not equal, or something has not come in time, is taken again,
+# twice at most.
 
 use strict;
 use warnings;

@@ -28,8 +28,8 @@ our @EXPORT_OK = qw(slack stretch over taken asleep children);
 my ($slack, $measured) = (1, 0);
 
 
-# a timer of 2 ms and 4 ms of computing: the one tells of turns, the other one of
-# the share of a processor.  One that was unlucky does not count.
+# a timer of 2 ms and 4 ms of computing: the one tells of turns, the other one
+# of the share of a processor.  One that was unlucky does not count.
 
 sub slack {
     return $slack if time() - $measured < 1;
