@@ -173,11 +173,11 @@ void ngx_http_retry_chain_outcome_states(ngx_http_request_t *r,
     ngx_uint_t first, ngx_http_retry_chain_outcome_t *outcome);
 
 /*
- * The states since "first", after one separator and before the next one: how
- * many, and the first of them.
+ * The upstream states from "first" to before "end", after one separator and
+ * before the next one: how many, and the first of them.  "states" may be NULL.
  */
-ngx_uint_t ngx_http_retry_chain_outcome_tries(ngx_http_request_t *r,
-    ngx_uint_t first, ngx_http_upstream_state_t **state);
+ngx_uint_t ngx_http_retry_chain_outcome_tries(ngx_array_t *states,
+    ngx_uint_t first, ngx_uint_t end, ngx_http_upstream_state_t **state);
 
 
 /* what the upstream itself has said, 0 if a cache answered without a call */

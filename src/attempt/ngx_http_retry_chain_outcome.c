@@ -280,7 +280,8 @@ ngx_http_retry_chain_outcome_sent(ngx_http_request_t *r, ngx_uint_t first)
     ngx_uint_t                  i, n;
     ngx_http_upstream_state_t  *state;
 
-    n = ngx_http_retry_chain_outcome_tries(r, first, &state);
+    n = ngx_http_retry_chain_outcome_tries(r->upstream_states, first,
+                                           NGX_MAX_INT_T_VALUE, &state);
 
     for (i = 0; i < n; i++) {
         if (state[i].bytes_sent) {
@@ -300,30 +301,35 @@ ngx_http_retry_chain_outcome_state(ngx_http_request_t *r, ngx_uint_t first)
     ngx_uint_t                  n;
     ngx_http_upstream_state_t  *state;
 
-    n = ngx_http_retry_chain_outcome_tries(r, first, &state);
+    n = ngx_http_retry_chain_outcome_tries(r->upstream_states, first,
+                                           NGX_MAX_INT_T_VALUE, &state);
 
     return n ? &state[n - 1] : NULL;
 }
 
 
 ngx_uint_t
-ngx_http_retry_chain_outcome_tries(ngx_http_request_t *r, ngx_uint_t first,
-    ngx_http_upstream_state_t **state)
+ngx_http_retry_chain_outcome_tries(ngx_array_t *states, ngx_uint_t first,
+    ngx_uint_t end, ngx_http_upstream_state_t **state)
 {
-    ngx_uint_t                  i, n;
+    ngx_uint_t                  i;
     ngx_http_upstream_state_t  *all;
 
-    n = r->upstream_states ? r->upstream_states->nelts : 0;
-
-    if (first >= n) {
+    if (states == NULL) {
         return 0;
     }
 
-    all = r->upstream_states->elts;
+    end = ngx_min(end, states->nelts);
+
+    if (first >= end) {
+        return 0;
+    }
+
+    all = states->elts;
 
     first += (all[first].peer == NULL);
 
-    for (i = first; i < n && all[i].peer; i++) {
+    for (i = first; i < end && all[i].peer; i++) {
         /* void */
     }
 

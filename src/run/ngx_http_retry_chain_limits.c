@@ -338,7 +338,9 @@ ngx_http_retry_chain_limits_calls(ngx_http_retry_chain_attempt_t *at,
         return n;
     }
 
-    tries = ngx_http_retry_chain_outcome_tries(at->request, at->states, &state);
+    tries = ngx_http_retry_chain_outcome_tries(at->request->upstream_states,
+                                               at->states, NGX_MAX_INT_T_VALUE,
+                                               &state);
 
     for (i = 0; i < tries; i++) {
         if (state[i].bytes_sent || state[i].bytes_received) {

@@ -93,9 +93,7 @@ ngx_uint_t
 ngx_http_retry_chain_run_upstream_states(ngx_http_retry_chain_run_t *run,
     ngx_uint_t first, ngx_uint_t end, ngx_http_upstream_state_t **state)
 {
-    ngx_uint_t                  i, n;
-    ngx_array_t                *states;
-    ngx_http_upstream_state_t  *all;
+    ngx_array_t  *states;
 
     states = run->request->upstream_states;
 
@@ -106,33 +104,7 @@ ngx_http_retry_chain_run_upstream_states(ngx_http_retry_chain_run_t *run,
                               : run->states;
     }
 
-    if (states == NULL) {
-        return 0;
-    }
-
-    end = ngx_min(end, states->nelts);
-
-    if (first >= end) {
-        return 0;
-    }
-
-    all = states->elts;
-
-    /* a separator stands before them if others were tried before */
-
-    i = first;
-
-    if (i && all[i].peer == NULL) {
-        i++;
-    }
-
-    for (n = 0; i + n < end && all[i + n].peer; n++) {
-        /* void */
-    }
-
-    *state = &all[i];
-
-    return n;
+    return ngx_http_retry_chain_outcome_tries(states, first, end, state);
 }
 
 
